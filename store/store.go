@@ -146,8 +146,8 @@ type Child struct {
 }
 
 // Ack drops the outcome of a finished record, if there is one: it becomes Acknowledged, its Head, Tail, oplog and chunks are
-// emptied, and its Bound becomes At. Of a record already Acknowledged only Bound is raised to At. An unfinished or missing record is left
-// as it is.
+// emptied, and, when it is Certified, its Bound becomes At. Of a Certified record already Acknowledged only Bound is raised to At. An
+// unfinished or missing record is left as it is.
 type Ack struct {
 	Key Key
 	At  int64
