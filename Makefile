@@ -5,6 +5,9 @@ FUZZTIME ?= 5s
 SOAKTIME ?= 3600
 ARGS     ?=
 
+# Debian keeps nginx where only root looks.
+export PATH := $(PATH):/usr/sbin
+
 .DEFAULT_GOAL := help
 .PHONY: help setup bin fmt lint test demo fuzz soak
 
