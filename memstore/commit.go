@@ -46,17 +46,16 @@ func (d *data) change(c *store.Change) store.Result {
 		c.Version != 1 && (r == nil || r.Run != c.Run || r.Version != c.Version-1 || r.State.Finished()):
 		return conflict(c.Key, r)
 	}
-	for _, child := range c.Children {
-		if taken := d.records[child.Key]; taken != nil && !bytes.Equal(taken.Print, child.Print) {
-			return conflict(child.Key, taken)
-		}
-	}
-	switch {
-	case c.Forget:
+	if c.Forget {
 		delete(d.records, c.Key)
 		delete(d.chunks, c.Key)
 		return store.Result{Status: store.Done}
-	case c.Version == 1:
+	}
+	if key, taken := d.taken(c, r); taken {
+		return conflict(key, d.records[key])
+	}
+	switch c.Version {
+	case 1:
 		d.insert(c)
 	default:
 		d.update(r, c)
@@ -65,6 +64,32 @@ func (d *data) change(c *store.Change) store.Result {
 		d.adopt(&c.Children[i])
 	}
 	return store.Result{Status: store.Done}
+}
+
+// taken returns the key of a child of c that has a record with another Print, which may also be the record of c itself or of an
+// earlier child of c.
+func (d *data) taken(c *store.Change, r *store.Record) (store.Key, bool) {
+	if len(c.Children) == 0 {
+		return store.Key{}, false
+	}
+	begun := map[store.Key][]byte{c.Key: c.Print}
+	if r != nil {
+		begun[c.Key] = r.Print
+	}
+	for _, child := range c.Children {
+		print, ok := begun[child.Key]
+		if !ok {
+			print = child.Print
+			if old := d.records[child.Key]; old != nil {
+				print = old.Print
+			}
+			begun[child.Key] = print
+		}
+		if !bytes.Equal(print, child.Print) {
+			return child.Key, true
+		}
+	}
+	return store.Key{}, false
 }
 
 func conflict(key store.Key, r *store.Record) store.Result {
@@ -112,12 +137,14 @@ func (d *data) acknowledge(a store.Ack) {
 		return
 	}
 	r := *old
-	if r.State == store.Acknowledged {
+	switch {
+	case !r.Certified:
+	case r.State == store.Acknowledged:
 		r.Bound = max(r.Bound, a.At)
-	} else {
-		r.State, r.Bound = store.Acknowledged, a.At
-		r.Head, r.Tail, r.Oplog = nil, nil, nil
+	default:
+		r.Bound = a.At
 	}
+	r.State, r.Head, r.Tail, r.Oplog = store.Acknowledged, nil, nil, nil
 	d.records[a.Key] = &r
 	delete(d.chunks, a.Key)
 }

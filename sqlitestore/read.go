@@ -1,0 +1,201 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql/driver"
+	"math"
+	"strings"
+
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// columns are those of a record, in the order of scanRecord.
+const columns = "id, scope, run, version, state, certified, created, due, bound, fixed, moved, blobs, function, print, tail, head, oplog"
+
+// reader is one connection that reads. In WAL mode it sees the last commit before each of its statements and waits for nobody.
+type reader struct {
+	*conn
+	read, chunks, due, facts *stmt
+}
+
+func newReader(path, mode string) (*reader, error) {
+	c, err := connect(path, mode, "query_only = ON", "temp_store = MEMORY")
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{conn: c}
+	for _, p := range []struct {
+		st  **stmt
+		sql string
+	}{
+		{&r.read, "SELECT " + columns + " FROM chttp_record WHERE id = ? AND scope = ?"},
+		{&r.chunks, `SELECT 1, blobs & 0xffffffff, oplog FROM chttp_record WHERE id = ?1 AND scope = ?2 AND oplog IS NOT NULL
+			UNION ALL SELECT n, sum, data FROM chttp_chunk WHERE id = ?1 AND scope = ?2 ORDER BY 1`},
+		{&r.due, "SELECT " + columns + " FROM chttp_record WHERE state <= 2 AND (due, id, scope) > (?, ?, ?) ORDER BY due, id, scope LIMIT ?"},
+		{&r.facts, "SELECT name, sum, value FROM chttp_fact"},
+	} {
+		if *p.st, err = c.prepare(p.sql); err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// withReader lends do an idle read connection.
+func (s *Store) withReader(ctx context.Context, do func(r *reader) error) error {
+	var r *reader
+	select {
+	case <-s.closed:
+		return store.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	case r = <-s.readers:
+	}
+	defer func() { s.readers <- r }()
+	select {
+	case <-s.closed: // select chooses at random when Close has begun
+		return store.ErrClosed
+	default:
+	}
+	if r == nil {
+		var err error
+		if r, err = newReader(s.path, s.mode); err != nil {
+			return err
+		}
+	}
+	return do(r)
+}
+
+// Read implements store.Store.
+func (s *Store) Read(ctx context.Context, key store.Key) (*store.Record, error) {
+	var record *store.Record
+	err := s.withReader(ctx, func(r *reader) error {
+		return r.read.query(context.Background(), func(row []driver.Value) (err error) {
+			record, err = scanRecord(row)
+			return err
+		}, key.ID, key.Scope)
+	})
+	if err != nil {
+		return nil, s.explain("read record", err)
+	}
+	if record == nil {
+		return nil, store.ErrNotFound
+	}
+	return record, nil
+}
+
+// Chunks implements store.Store.
+func (s *Store) Chunks(ctx context.Context, key store.Key) ([]store.Chunk, error) {
+	var chunks []store.Chunk
+	err := s.withReader(ctx, func(r *reader) error {
+		return r.chunks.query(context.Background(), func(row []driver.Value) error {
+			n, _ := row[0].(int64)
+			data, _ := row[2].([]byte)
+			if n == 1 && row[1] != blobsSum(nil, data) || n != 1 && row[1] != chunkSum(key, n, data) {
+				return damaged("chunk %d of %q in scope %q", n, key.ID, key.Scope)
+			}
+			chunks = append(chunks, store.Chunk{Number: int(n), Data: data})
+			return nil
+		}, key.ID, key.Scope)
+	})
+	return chunks, s.explain("read chunks", err)
+}
+
+// Due implements store.Store.
+func (s *Store) Due(ctx context.Context, after store.Cursor, limit int) ([]*store.Record, error) {
+	var records []*store.Record
+	if limit <= 0 {
+		return nil, nil
+	}
+	err := s.withReader(ctx, func(r *reader) error {
+		return r.due.query(ctx, collect(&records), after.Due, after.Key.ID, after.Key.Scope, int64(limit))
+	})
+	return records, s.explain("read what is due", err)
+}
+
+// List implements store.Store. Without an ID it may look at every record.
+func (s *Store) List(ctx context.Context, q store.Query) ([]*store.Record, error) {
+	where := []string{"(id, scope) > (?, ?)"}
+	args := []driver.Value{q.After.ID, q.After.Scope}
+	if q.ID != "" {
+		where, args = append(where, "id = ?"), append(args, q.ID)
+	}
+	if len(q.States) > 0 {
+		where = append(where, "state IN (?"+strings.Repeat(", ?", len(q.States)-1)+")")
+		for _, state := range q.States {
+			args = append(args, int64(state))
+		}
+	}
+	if q.Function != "" {
+		where, args = append(where, "function = ?"), append(args, q.Function)
+	}
+	if q.Limit <= 0 {
+		q.Limit = DefaultListLimit
+	}
+	args = append(args, int64(q.Limit))
+	var records []*store.Record
+	err := s.withReader(ctx, func(r *reader) error {
+		st, err := r.prepare("SELECT " + columns + " FROM chttp_record WHERE " + strings.Join(where, " AND ") + " ORDER BY id, scope LIMIT ?")
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		return st.query(ctx, collect(&records), args...)
+	})
+	return records, s.explain("list records", err)
+}
+
+// Facts implements store.Store.
+func (s *Store) Facts(ctx context.Context) ([]store.Fact, error) {
+	var facts []store.Fact
+	err := s.withReader(ctx, func(r *reader) error {
+		return r.facts.query(context.Background(), func(row []driver.Value) error {
+			name, _ := row[0].(string)
+			value, _ := row[2].([]byte)
+			if row[1] != factSum(name, value) {
+				return damaged("fact %q", name)
+			}
+			facts = append(facts, store.Fact{Name: name, Value: append([]byte{}, value...)})
+			return nil
+		})
+	})
+	return facts, s.explain("read facts", err)
+}
+
+func collect(records *[]*store.Record) func(row []driver.Value) error {
+	return func(row []driver.Value) error {
+		r, err := scanRecord(row)
+		if err == nil {
+			*records = append(*records, r)
+		}
+		return err
+	}
+}
+
+// scanRecord makes a record of a row of columns, or finds it damaged.
+func scanRecord(row []driver.Value) (*store.Record, error) {
+	var ints [10]int64 // run, version, state, certified, created, due, bound, fixed, moved, blobs
+	for i := range ints {
+		ints[i], _ = row[i+2].(int64)
+	}
+	r := &store.Record{Run: uint64(ints[0]), Created: ints[4], Due: ints[5], Bound: ints[6], Certified: ints[3] != 0}
+	r.ID, _ = row[0].(string)
+	r.Scope, _ = row[1].(string)
+	r.Function, _ = row[12].(string)
+	r.Print, _ = row[13].([]byte)
+	r.Tail, _ = row[14].([]byte)
+	r.Head, _ = row[15].([]byte)
+	r.Oplog, _ = row[16].([]byte)
+	if v := ints[1]; v > 0 && v <= math.MaxInt32 {
+		r.Version = int(v)
+	}
+	if v := ints[2]; v > 0 && v <= int64(store.Acknowledged) {
+		r.State = store.State(v)
+	}
+	if ints[7] != fixedSum(r.Key, r.Run, r.Function, r.Created, r.Certified, r.Print) ||
+		ints[8] != movedSum(r.Version, r.State, r.Due, r.Bound, r.Tail) || ints[9] != blobsSum(r.Head, r.Oplog) {
+		return nil, damaged("record %q in scope %q", r.ID, r.Scope)
+	}
+	return r, nil
+}

@@ -1,0 +1,126 @@
+// Package sqlitestore keeps a node's durable memory in one SQLite file.
+//
+// The file is in WAL mode with synchronous=FULL: a Commit that has returned survives a power cut, and reads go on beside it. It is an
+// ordinary database: sqlite3 opens it and Litestream copies it. The application may keep tables of its own in it, over
+// connections of its own; its write transactions and the store's wait for each other. The tables that begin with chttp_, the
+// application_id and the user_version belong to the store.
+package sqlitestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/certifiedhttp/chttp/store"
+)
+
+const (
+	// busyTimeout is how long a write waits for a write transaction of the application before it fails.
+	busyTimeout = 10 * time.Second
+
+	// DefaultListLimit is how many records List returns when the query says nothing.
+	DefaultListLimit = 100
+)
+
+// filePragmas are set on the writer's connection, the first two for ever in the file.
+var filePragmas = []string{
+	"page_size = 4096",
+	"journal_mode = WAL",
+	// Every commit syncs the WAL. NORMAL would lose the last commits in a power cut.
+	"synchronous = FULL",
+	// Foreign keys are neither declared nor wanted.
+	"foreign_keys = OFF",
+	"wal_autocheckpoint = 4000",
+	"cache_size = -16000",
+	"temp_store = MEMORY",
+}
+
+// Store is a store.Store in an SQLite file. Open and OpenReader make one. It is safe for concurrent use.
+type Store struct {
+	path string   // absolute
+	mode string   // how its connections open the file
+	name string   // the store's public name
+	lock *os.File // nil for a reader
+
+	mu sync.Mutex // guards w
+	w  *writer    // nil for a reader, and once closed
+
+	readers chan *reader  // idle ones; nil stands for one not yet opened
+	closed  chan struct{} // closed by Close
+	closing sync.Once
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Join implements store.Store. The node is the store: its tokens bear the store's name.
+func (s *Store) Join(ctx context.Context, floor int64) (store.Identity, error) {
+	if err := ctx.Err(); err != nil {
+		return store.Identity{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return store.Identity{}, err
+	}
+	id, err := s.w.join(floor)
+	return id, s.explain("join", err)
+}
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
+	report, err := s.w.commit(b, false)
+	if errors.Is(err, errTaken) {
+		report, err = s.w.commit(b, true)
+	}
+	if err != nil {
+		return nil, s.explain("commit batch", err)
+	}
+	return report, nil
+}
+
+// writable tells why the store cannot be written. The caller holds s.mu.
+func (s *Store) writable() error {
+	select {
+	case <-s.closed:
+		return store.ErrClosed
+	default:
+	}
+	if s.w == nil {
+		return fmt.Errorf("%s: %w", s.path, ErrReadOnly)
+	}
+	return nil
+}
+
+// Close implements store.Store. The last connection to the file also puts the WAL back into it.
+func (s *Store) Close() error {
+	var errs []error
+	s.closing.Do(func() {
+		close(s.closed)
+		for range cap(s.readers) {
+			if r := <-s.readers; r != nil {
+				errs = append(errs, r.Close())
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.w != nil {
+			errs = append(errs, s.w.Close())
+			s.w = nil
+		}
+		if s.lock != nil {
+			errs = append(errs, s.lock.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
