@@ -13,14 +13,20 @@
 //   - A Change names the record's Run and Version, and is done only when it is the next version of that very run. So a chunk once
 //     written is never written again, an update never makes a record, and a run whose record was forgotten, replaced or claimed
 //     cannot touch what is there now.
-//   - Commit is idempotent: a Change that is already there, same run and version, is done again without effect and reported Done. That
-//     is how a caller finds out what became of a batch whose Commit answered ErrUnknown: it commits the same changes again.
-//   - The floor never falls. A Change that inserts with At at or below the floor, as it stands inside that commit, is Stale.
+//   - Commit is idempotent: a Change that is already there, same run and version, is done again without effect and reported Done, and
+//     so is a Forget whose record is gone. That is how a caller finds out what became of a batch whose Commit answered ErrUnknown: it
+//     commits the same batch again before any other. A version of a run is only ever made by one change, so a record of the same run at
+//     that version or a later one has it; a store compares no more than that.
+//   - The floor never falls. A Change that inserts with At at or below the floor, as it stands inside that commit, is Stale, whatever
+//     is stored there, unless it is already there itself.
 //   - A finished record is deleted only by a sweep, in a commit in which the floor (Certified records) or the batch's clock (others) has
-//     reached its Bound; an unfinished one only by Forget.
+//     reached its Bound; an unfinished one only by Forget. A sweep passes over what the same batch changed, so that the batch finds it
+//     there when it is committed again.
 //   - Safety never rests on clocks. Times are the caller's and are only compared.
 //
-// A Store is safe for concurrent use. Reads see every batch whose Commit has returned.
+// A Store is safe for concurrent use. Reads see every batch whose Commit has returned. What a call returns is the caller's own. Keys,
+// names and values are bytes that come back as they were, except that an empty Print, Head, Oplog, Tail or Chunk and none are one.
+// Ids are not empty, times are not negative. A call whose ctx has ended before it began returns the ctx's error and does nothing.
 package store
 
 import (
@@ -34,7 +40,7 @@ var (
 	ErrUnknown = errors.New("it is unknown whether the batch was committed")
 	// ErrFull: there is no room. Nothing was done; the same batch may succeed later.
 	ErrFull = errors.New("store is full")
-	// ErrFenced: a later Join has taken the caller's place. Nothing was done, and never will be under this token.
+	// ErrFenced: a later Join has taken the caller's place. Nothing was done by this call, and nothing will be under this token.
 	ErrFenced = errors.New("another process has taken over this node")
 	// ErrClosed: the store was closed. Nothing was done.
 	ErrClosed = errors.New("store is closed")
@@ -128,7 +134,8 @@ type Change struct {
 	Chunk []byte
 
 	// Children are records that begin with this change. A child whose key is taken by a record with an equal Print is left as it is
-	// and counts as done; by a record with another Print, it makes the whole change a Conflict.
+	// and counts as done; by a record with another Print, it makes the whole change a Conflict. What an earlier child of the same change
+	// began, and the change's own record, take keys too.
 	Children []Child
 }
 
@@ -156,10 +163,11 @@ type Ack struct {
 // Fact is something small that the node wants to know again: of a peer, of a pause.
 type Fact struct {
 	Name  string
-	Value []byte // nil deletes it
+	Value []byte // nil deletes it; empty is a value
 }
 
-// Batch is what one Commit does, in the order of the fields. The caller does not change it afterwards.
+// Batch is what one Commit does, in the order of the fields. At most one of its Changes names a key; a child may name it as well. The
+// caller does not change a batch afterwards.
 type Batch struct {
 	Token   Token
 	Now     int64 // the caller's clock
@@ -167,7 +175,7 @@ type Batch struct {
 	Changes []Change
 	Acks    []Ack
 	Facts   []Fact
-	Sweep   int // deletes at most so many finished records whose Bound has been reached
+	Sweep   int // deletes at most so many finished records whose Bound has been reached; which, is the store's choice
 }
 
 // Status is what became of a Change.
