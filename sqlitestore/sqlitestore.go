@@ -27,14 +27,14 @@ const (
 
 // filePragmas are set on the writer's connection, the first two for ever in the file.
 var filePragmas = []string{
-	"page_size = 4096",
+	"page_size = 8192",
 	"journal_mode = WAL",
 	// Every commit syncs the WAL. NORMAL would lose the last commits in a power cut.
 	"synchronous = FULL",
 	// Foreign keys are neither declared nor wanted.
 	"foreign_keys = OFF",
-	"wal_autocheckpoint = 4000",
-	"cache_size = -16000",
+	"wal_autocheckpoint = 2000",
+	"cache_size = -8000",
 	"temp_store = MEMORY",
 }
 
