@@ -2,6 +2,7 @@ package archtest_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -25,6 +26,40 @@ func TestRepositoryKeepsEveryRule(t *testing.T) {
 			for _, v := range rule.Check(files) {
 				t.Error(v)
 			}
+		})
+	}
+}
+
+func TestTheDrawingNamesEveryFileOfTheRoot(t *testing.T) {
+	const drawing = "ARCHITECTURE.md"
+	text, err := os.ReadFile(filepath.Join(repository, drawing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := archtest.Load(os.DirFS(repository))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range archtest.Drawing(drawing, string(text), files) {
+		t.Error(v)
+	}
+}
+
+func TestADrawingIsComparedWithWhatIsThere(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"all", "`a.go` and x/b.go", ""},
+		{"one left out", "nothing", "D: does not name a.go"},
+		{"one too many", "a.go, `c.go`", "D: names c.go, which is not there"},
+		{"another package's too many", "a.go, x/c.go", "D: names x/c.go"},
+	}
+	src := &fstest.MapFile{Data: []byte("package x\n")}
+	files, err := archtest.Load(fstest.MapFS{"a.go": src, "a_test.go": src, "x/b.go": src})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			check(t, archtest.Drawing("D", tt.text, files), tt.want)
 		})
 	}
 }
