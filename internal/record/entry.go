@@ -153,3 +153,14 @@ func parseEntry(b []byte) (e Entry, err error) {
 	}
 	return e, err
 }
+
+// Join returns the entries of chunk a and then those of b as one chunk.
+func Join(a, b []byte) []byte {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	return append(a[:len(a):len(a)], b[1:]...)
+}
