@@ -44,6 +44,9 @@ func newReader(path, mode string) (*reader, error) {
 
 // withReader lends do an idle read connection.
 func (s *Store) withReader(ctx context.Context, do func(r *reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var r *reader
 	select {
 	case <-s.closed:

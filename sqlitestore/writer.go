@@ -64,9 +64,9 @@ func newWriter(c *conn) (*writer, error) {
 		{&w.read, "SELECT " + columns + " FROM chttp_record WHERE id = ? AND scope = ?"},
 		{&w.setFact, "INSERT OR REPLACE INTO chttp_fact (name, sum, value) VALUES (?, ?, ?)"},
 		{&w.dropFact, "DELETE FROM chttp_fact WHERE name = ?"},
-		{&w.ack, `UPDATE chttp_record SET state = 10, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
+		{&w.ack, `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
 				tail = NULL, head = NULL, oplog = NULL
-			WHERE id = ?1 AND scope = ?2 AND state >= 4 AND (state <> 10 OR certified AND bound < ?3)`},
+			WHERE id = ?1 AND scope = ?2 AND state >= 4 AND (state <> 9 OR certified AND bound < ?3)`},
 		{&w.sweepKeys, `SELECT id, scope, chunked FROM (
 				SELECT bound, id, scope, chunked FROM chttp_record WHERE state >= 4 AND certified = 1 AND bound <= ?1
 				UNION ALL

@@ -166,8 +166,8 @@ type Fact struct {
 	Value []byte // nil deletes it; empty is a value
 }
 
-// Batch is what one Commit does, in the order of the fields. At most one of its Changes names a key; a child may name it as well. The
-// caller does not change a batch afterwards.
+// Batch is what one Commit does, in the order of the fields. At most one of its Changes names a key, and no child
+// names one that is forgotten. The caller does not change a batch afterwards.
 type Batch struct {
 	Token   Token
 	Now     int64 // the caller's clock
