@@ -64,6 +64,25 @@ func TestADrawingIsComparedWithWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestLinksOfTheRepositoryLeadSomewhere(t *testing.T) {
+	bad, err := archtest.Links(os.DirFS(repository))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range bad {
+		t.Error(v)
+	}
+}
+
+func TestALinkThatLeadsNowhereIsFound(t *testing.T) {
+	const text = "[a](b.md#part) [b](#here) [c](https://example.com/) [d](../README.md) [e](gone.md)"
+	bad, err := archtest.Links(fstest.MapFS{"README.md": {}, "docs/a.md": {Data: []byte(text)}, "docs/b.md": {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, bad, "docs/a.md: leads to gone.md")
+}
+
 // A source is a file of an example: its path, and its text without the package clause.
 type source struct{ path, text string }
 
