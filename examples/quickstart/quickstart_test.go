@@ -64,7 +64,7 @@ func TestReadmeClientBuysOnceThoughStartedTwice(t *testing.T) {
 	start(t, dir, at)
 	var receipts []string
 	for range 2 {
-		receipts = append(receipts, string(run(t, dir, filepath.Join(dir, "client"))))
+		receipts = append(receipts, string(run(t, dir, filepath.Join(dir, "bin", "client"))))
 	}
 	if receipts[0] != receipts[1] || !strings.HasSuffix(receipts[0], ": a lamp\n") {
 		t.Errorf("got receipts %q, want one receipt for a lamp, twice", receipts)
@@ -115,7 +115,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// build makes dir/program, of the program's source with another address.
+// build makes dir/bin/program, of the program's source with another address.
 func build(t *testing.T, dir, program, at string) {
 	t.Helper()
 	src, err := filepath.Abs(filepath.Join(program, "main.go"))
@@ -130,7 +130,7 @@ func build(t *testing.T, dir, program, at string) {
 	}
 	write(t, filepath.Join(dir, "overlay.json"), overlay)
 	run(t, ".", "go", "build", "-buildvcs=false", "-overlay", filepath.Join(dir, "overlay.json"),
-		"-o", filepath.Join(dir, program), "./"+program)
+		"-o", filepath.Join(dir, "bin", program), "./"+program)
 }
 
 func write(t *testing.T, path string, b []byte) {
@@ -143,7 +143,7 @@ func write(t *testing.T, path string, b []byte) {
 // start runs the server until the test ends, and returns when it answers.
 func start(t *testing.T, dir, at string) {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(dir, "server"))
+	cmd := exec.Command(filepath.Join(dir, "bin", "server"))
 	cmd.Dir = dir
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
