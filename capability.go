@@ -33,7 +33,15 @@ var tokenEncoding = base64.RawURLEncoding.Strict()
 // capabilities makes and reads message URLs (section 2). Whoever has one may read the outcome and acknowledge it; nobody can make one
 // without the store's secret. It is safe for concurrent use.
 type capabilities struct {
-	macs sync.Pool // of hash.Hash
+	sealers sync.Pool // of *sealer
+}
+
+// sealer computes MACs, one at a time, and lends its buffers to whoever has it.
+type sealer struct {
+	hash  hash.Hash
+	sum   []byte
+	token []byte
+	path  []byte
 }
 
 // newCapabilities returns the capabilities of the store whose secret this is.
@@ -42,21 +50,23 @@ func newCapabilities(secret []byte) *capabilities {
 	if err != nil {
 		panic("chttp: no key for message URLs: " + err.Error())
 	}
-	return &capabilities{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+	return &capabilities{sealers: sync.Pool{New: func() any { return &sealer{hash: hmac.New(sha256.New, key)} }}}
 }
 
-// messageURL returns the path of k's URL, on whatever authority the server has.
+// messageURL returns the path of k's URL, on whatever authority the server has. parse reads it as long as scope and id together
+// have less than 3,000 bytes.
 func (c *capabilities) messageURL(k store.Key) string {
-	var room [512]byte
-	token := append(room[:0], tokenVersion, tokenKey)
-	token = append(token, make([]byte, macSize)...)
-	token = binary.AppendUvarint(token, uint64(len(k.Scope)))
-	token = append(token, k.Scope...)
-	token = append(token, k.ID...)
-	mac := c.mac(token)
-	copy(token[tokenMAC:tokenName], mac[:])
-	path := make([]byte, 0, len(prefixOfMessage)+tokenEncoding.EncodedLen(len(token)))
-	return string(tokenEncoding.AppendEncode(append(path, prefixOfMessage...), token))
+	s := c.sealers.Get().(*sealer)
+	defer c.sealers.Put(s)
+	var mac [macSize]byte
+	s.token = append(s.token[:0], tokenVersion, tokenKey)
+	s.token = append(s.token, mac[:]...)
+	s.token = binary.AppendUvarint(s.token, uint64(len(k.Scope)))
+	s.token = append(s.token, k.Scope...)
+	s.token = append(s.token, k.ID...)
+	copy(s.token[tokenMAC:], s.mac(s.token))
+	s.path = tokenEncoding.AppendEncode(append(s.path[:0], prefixOfMessage...), s.token)
+	return string(s.path)
 }
 
 // parse returns the key of the message whose URL path is, if it is one that messageURL made with the same secret.
@@ -69,8 +79,7 @@ func (c *capabilities) parse(path string) (store.Key, bool) {
 	if err != nil || len(token) < tokenName || token[0] != tokenVersion || token[1] != tokenKey {
 		return store.Key{}, false
 	}
-	want := c.mac(token)
-	if subtle.ConstantTimeCompare(token[tokenMAC:tokenName], want[:]) != 1 {
+	if !c.sealed(token) {
 		return store.Key{}, false
 	}
 	length, n := binary.Uvarint(token[tokenName:])
@@ -81,14 +90,18 @@ func (c *capabilities) parse(path string) (store.Key, bool) {
 	return store.Key{Scope: name[:length], ID: name[length:]}, true
 }
 
-// mac returns the MAC over everything in token but the place where the MAC goes.
-func (c *capabilities) mac(token []byte) (mac [macSize]byte) {
-	h := c.macs.Get().(hash.Hash)
-	defer c.macs.Put(h)
-	h.Reset()
-	h.Write(token[:tokenMAC])
-	h.Write(token[tokenName:])
-	var room [sha256.Size]byte
-	copy(mac[:], h.Sum(room[:0]))
-	return mac
+// sealed tells whether token bears the MAC that belongs to it.
+func (c *capabilities) sealed(token []byte) bool {
+	s := c.sealers.Get().(*sealer)
+	defer c.sealers.Put(s)
+	return subtle.ConstantTimeCompare(token[tokenMAC:tokenName], s.mac(token)) == 1
+}
+
+// mac returns the MAC over everything in token but the place where the MAC goes. It is good until the next call.
+func (s *sealer) mac(token []byte) []byte {
+	s.hash.Reset()
+	s.hash.Write(token[:tokenMAC])
+	s.hash.Write(token[tokenName:])
+	s.sum = s.hash.Sum(s.sum[:0])
+	return s.sum[:macSize]
 }

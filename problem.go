@@ -64,42 +64,89 @@ type problem struct {
 
 // The standing problems. Section 2 and the rules behind each say which state goes with it.
 var (
-	problemKeyMissing = problem{http.StatusBadRequest, codeKeyMissing,
-		"This resource needs an Idempotency-Key: make up an id for the message, and repeat it whenever you send the message again.", false, 0}
-	problemKeyInvalid = problem{http.StatusBadRequest, codeKeyInvalid,
-		`Send one Idempotency-Key of 1 to 255 visible ASCII characters without " \ , ; in quotes or bare.`, false, 0}
-	problemShortKey = problem{http.StatusBadRequest, codeKeyInvalid,
-		"Callers without a principal need ids that cannot be guessed, of at least 22 characters.", false, 0}
-	problemKeyReused = problem{http.StatusUnprocessableEntity, codeKeyReused,
-		"The id belongs to an earlier message with another method, target, content type, content encoding or content: repeat that request exactly, or use a new id.", false, 0}
-	problemCertifiedInvalid = problem{http.StatusBadRequest, codeCertifiedInvalid,
-		"Send Certified as v=1, sent=@…, at=@…, until=@… in whole Unix seconds, or leave it out.", false, 0}
-	problemDigestMismatch = problem{http.StatusBadRequest, codeDigestMismatch,
-		"The content that arrived is not the content that Content-Digest describes. Nothing was done: send the request again.", true, 0}
-	problemStaleAttempt = problem{http.StatusPreconditionFailed, codeStaleAttempt,
-		"The attempt's at is out of bounds, so this may be a delayed copy of a message that is over. Nothing was done: send it again with at now, until not yet passed, and the clocks compared with the now in Certified.", true, 0}
-	problemTooLong = problem{http.StatusBadRequest, codeTooLong,
-		"From sent to until is longer than this server's retention, which discovery tells: use an earlier until.", false, 0}
-	problemInProgress = problem{http.StatusConflict, codeInProgress,
-		"The request with this key is still being worked on: send it again later for its outcome.", true, time.Second}
-	problemUncertain = problem{http.StatusServiceUnavailable, codeInProgress,
-		"It is not known just now whether the request was accepted: send it again later to find out. It will not be done twice.", true, time.Second}
-	problemParked = problem{http.StatusServiceUnavailable, codeParked,
-		"The request was accepted and waits for an operator; nothing is lost: send it again later for its outcome.", true, time.Minute}
-	problemAcknowledged = problem{http.StatusGone, codeAcknowledged,
-		"The outcome was acknowledged by its caller, and is forgotten.", false, 0}
-	problemCrashed = problem{http.StatusInternalServerError, codeCrashed,
-		"The handler crashed; the server tries again by itself: send the request again later for its outcome.", true, time.Second}
-	problemQuota = problem{http.StatusTooManyRequests, codeQuota,
-		"The caller's quota is used up. Nothing was done: send the request again later.", true, time.Second}
-	problemOverloaded = problem{http.StatusServiceUnavailable, codeOverloaded,
-		"There is more work than the server takes on. Nothing was done: send the request again later.", true, time.Second}
-	problemStorageFull = problem{http.StatusInsufficientStorage, codeStorageFull,
-		"The server has no room to record the request. Nothing was done: send it again later.", true, time.Minute}
-	problemTooLarge = problem{http.StatusRequestEntityTooLarge, codeTooLarge,
-		"The content is larger than this server's max_body, which discovery tells. Nothing was done.", false, 0}
-	problemNotFound = problem{http.StatusNotFound, codeNotFound,
-		"There is no such message, or it is not yours.", false, 0}
+	problemKeyMissing = problem{
+		Status: http.StatusBadRequest, Code: codeKeyMissing,
+		Detail: "This resource needs an Idempotency-Key: make up an id for the message, and repeat it whenever you send the message again.",
+	}
+	problemKeyInvalid = problem{
+		Status: http.StatusBadRequest, Code: codeKeyInvalid,
+		Detail: `Send one Idempotency-Key of 1 to 255 visible ASCII characters without " \ , ; in quotes or bare.`,
+	}
+	problemShortKey = problem{
+		Status: http.StatusBadRequest, Code: codeKeyInvalid,
+		Detail: "Callers without a principal need ids that cannot be guessed, of at least 22 characters.",
+	}
+	problemKeyReused = problem{
+		Status: http.StatusUnprocessableEntity, Code: codeKeyReused,
+		Detail: "The id belongs to an earlier message with another method, target, content type, content encoding or content: " +
+			"repeat that request exactly, or use a new id.",
+	}
+	problemCertifiedInvalid = problem{
+		Status: http.StatusBadRequest, Code: codeCertifiedInvalid,
+		Detail: "Send Certified as v=1, sent=@…, at=@…, until=@… in whole Unix seconds, or leave it out.",
+	}
+	problemDigestMismatch = problem{
+		Status: http.StatusBadRequest, Code: codeDigestMismatch,
+		Detail:    "The content that arrived is not the content that Content-Digest describes. Nothing was done: send the request again.",
+		Retryable: true,
+	}
+	problemStaleAttempt = problem{
+		Status: http.StatusPreconditionFailed, Code: codeStaleAttempt,
+		Detail: "The attempt's at is out of bounds, so this may be a delayed copy of a message that is over. Nothing was done: " +
+			"send it again with a later at that is not behind until, and compare your clock with the now in Certified.",
+		Retryable: true,
+	}
+	problemTooLong = problem{
+		Status: http.StatusBadRequest, Code: codeTooLong,
+		Detail: "From sent to until is longer than this server's retention, which discovery tells: use an earlier until.",
+	}
+	problemInProgress = problem{
+		Status: http.StatusConflict, Code: codeInProgress,
+		Detail:    "The request with this key is still being worked on: send it again later for its outcome.",
+		Retryable: true, RetryAfter: time.Second,
+	}
+	problemUncertain = problem{
+		Status: http.StatusServiceUnavailable, Code: codeInProgress,
+		Detail:    "It is not known just now whether the request was accepted: send it again later to find out. It will not be done twice.",
+		Retryable: true, RetryAfter: time.Second,
+	}
+	problemParked = problem{
+		Status: http.StatusServiceUnavailable, Code: codeParked,
+		Detail:    "The request was accepted and waits for an operator; nothing is lost: send it again later for its outcome.",
+		Retryable: true, RetryAfter: time.Minute,
+	}
+	problemAcknowledged = problem{
+		Status: http.StatusGone, Code: codeAcknowledged,
+		Detail: "The outcome was acknowledged by its caller, and is forgotten.",
+	}
+	problemCrashed = problem{
+		Status: http.StatusInternalServerError, Code: codeCrashed,
+		Detail:    "The handler crashed; the server tries again by itself: send the request again later for its outcome.",
+		Retryable: true, RetryAfter: time.Second,
+	}
+	problemQuota = problem{
+		Status: http.StatusTooManyRequests, Code: codeQuota,
+		Detail:    "The caller's quota is used up. Nothing was done: send the request again later.",
+		Retryable: true, RetryAfter: time.Second,
+	}
+	problemOverloaded = problem{
+		Status: http.StatusServiceUnavailable, Code: codeOverloaded,
+		Detail:    "There is more work than the server takes on. Nothing was done: send the request again later.",
+		Retryable: true, RetryAfter: time.Second,
+	}
+	problemStorageFull = problem{
+		Status: http.StatusInsufficientStorage, Code: codeStorageFull,
+		Detail:    "The server has no room to record the request. Nothing was done: send it again later.",
+		Retryable: true, RetryAfter: time.Minute,
+	}
+	problemTooLarge = problem{
+		Status: http.StatusRequestEntityTooLarge, Code: codeTooLarge,
+		Detail: "The content is larger than this server's max_body, which discovery tells. Nothing was done.",
+	}
+	problemNotFound = problem{
+		Status: http.StatusNotFound, Code: codeNotFound,
+		Detail: "There is no such message, or it is not yours.",
+	}
 )
 
 // because returns p with what is wrong in this case put before its detail.
