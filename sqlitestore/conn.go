@@ -3,6 +3,7 @@ package sqlitestore
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -16,6 +17,25 @@ import (
 // commit is a few hundred short statements, and the pool's locks and conversions would cost as much as they do.
 type conn struct {
 	driver.Conn
+	kept []*stmt
+}
+
+// Close finalizes the kept statements first. With one of them left SQLite would keep the files open.
+func (c *conn) Close() error {
+	var errs []error
+	for _, st := range c.kept {
+		errs = append(errs, st.Close())
+	}
+	return errors.Join(append(errs, c.Conn.Close())...)
+}
+
+// keep prepares a statement that lives as long as the connection.
+func (c *conn) keep(sql string) (*stmt, error) {
+	st, err := c.prepare(sql)
+	if err == nil {
+		c.kept = append(c.kept, st)
+	}
+	return st, err
 }
 
 // uri returns the name under which SQLite opens the file at path, with a mode: rwc, rw or ro.
@@ -36,7 +56,7 @@ func connect(path, mode string, pragmas ...string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{dc}
+	c := &conn{Conn: dc}
 	for _, p := range append([]string{fmt.Sprintf("busy_timeout = %d", busyTimeout.Milliseconds())}, pragmas...) {
 		if err := c.run("PRAGMA " + p); err != nil {
 			c.Close()

@@ -34,7 +34,7 @@ func newReader(path, mode string) (*reader, error) {
 		{&r.due, "SELECT " + columns + " FROM chttp_record WHERE state <= 2 AND (due, id, scope) > (?, ?, ?) ORDER BY due, id, scope LIMIT ?"},
 		{&r.facts, "SELECT name, sum, value FROM chttp_fact"},
 	} {
-		if *p.st, err = c.prepare(p.sql); err != nil {
+		if *p.st, err = c.keep(p.sql); err != nil {
 			c.Close()
 			return nil, err
 		}

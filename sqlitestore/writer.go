@@ -74,7 +74,7 @@ func newWriter(c *conn) (*writer, error) {
 			) ORDER BY bound LIMIT ?3`},
 		{&w.sweepOne, "DELETE FROM chttp_record WHERE id = ? AND scope = ?"},
 	} {
-		if *p.st, err = c.prepare(p.sql); err != nil {
+		if *p.st, err = c.keep(p.sql); err != nil {
 			return nil, err
 		}
 	}
