@@ -42,7 +42,7 @@ func bankRoutes(l *Ledger) *http.ServeMux {
 
 func shopRoutes(l *Ledger) *http.ServeMux {
 	mux := bankRoutes(l)
-	mux.HandleFunc("POST /receipts", l.transfers("receipt", +1))
+	mux.HandleFunc("PUT /receipts", l.transfers("receipt", +1))
 	return mux
 }
 
