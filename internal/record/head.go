@@ -17,6 +17,7 @@ type Head struct {
 
 	// Sent.
 	Destination string // Policy.Destination
+	Chosen      bool   // the id is its caller's
 
 	// Received.
 	At        int64 // the largest of the copies that waited for it
@@ -44,7 +45,8 @@ func (h *Head) Append(b []byte) []byte {
 	b = appendBytes(b, 12, h.Principal)
 	b = appendMap(b, 13, h.PathValue)
 	b = appendBool(b, 14, h.Minimal)
-	return appendBool(b, 15, h.Keyless)
+	b = appendBool(b, 15, h.Keyless)
+	return appendBool(b, 16, h.Chosen)
 }
 
 // ParseHead reads what Append wrote. What it returns shares b.
@@ -82,6 +84,8 @@ func ParseHead(b []byte) (*Head, error) {
 			return getBool(v, &h.Minimal)
 		case 15:
 			return getBool(v, &h.Keyless)
+		case 16:
+			return getBool(v, &h.Chosen)
 		}
 		return nil
 	})

@@ -1,0 +1,339 @@
+package chttp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// answer is what came back from one attempt.
+type answer struct {
+	response *record.Response // nil: none, or not whole
+	header   http.Header      // as it came
+	verdict  *verdict         // of a certified answer to this very message
+	err      error
+	left     bool // a byte may have left
+	at       time.Time
+}
+
+const maxRedirects = 5 // C5
+
+// request builds a request of the message.
+func (m *message) request(ctx context.Context) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, m.method, m.url.String(), bytes.NewReader(m.body))
+	if err != nil {
+		return nil, err
+	}
+	for k, v := range m.header {
+		req.Header[k] = append([]string(nil), v...)
+	}
+	if host := m.header.Get("Host"); host != "" {
+		req.Host = host
+		req.Header.Del("Host")
+	}
+	return req, nil
+}
+
+// attempt makes one attempt of m and says what it leads to.
+func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next {
+	p := c.peer(m.authority())
+	acks := c.acks.ride(m, o)
+	a := c.exchange(ctx, m, o, p, acks)
+	m.tries++
+	m.left = m.left || a.left
+	c.acks.rode(m, acks, a.response != nil)
+	if ctx.Err() != nil && a.response == nil {
+		return next{sign: nothing, after: backoff(m.tries)}
+	}
+	n := c.judge(ctx, m, o, p, &a)
+	switch {
+	case a.verdict != nil && a.verdict.State == stateNone && (a.response.Status == http.StatusUnauthorized || a.response.Status == http.StatusForbidden):
+		n.sign = silent // C5: one at a time, until credentials work.
+	case a.response != nil:
+		n.sign = answers
+	case a.err != nil && !errors.Is(a.err, errOwn):
+		n.sign = silent
+	}
+	return n
+}
+
+// errOwn marks an error that says nothing of the peer.
+var errOwn = errors.New("the attempt was not made")
+
+// exchange sends the request and reads the answer, following redirects within the authority.
+func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *peer, acks []ack) (a answer) {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, infoKey{}, m.info), attemptTimeout)
+	defer cancel()
+	target := m.url
+	for range maxRedirects {
+		req, err := m.stamped(ctx, target, o, p, acks)
+		if err != nil {
+			return answer{err: fmt.Errorf("%w: %w", errOwn, err), left: a.left}
+		}
+		res, err := c.node.opt.Transport.RoundTrip(req)
+		a.left = a.left || !neverLeft(err)
+		a.at = time.Now()
+		if err != nil {
+			a.err = err
+			return a
+		}
+		body, err := io.ReadAll(io.LimitReader(res.Body, int64(c.node.opt.MaxValue)+1))
+		res.Body.Close()
+		if err == nil && len(body) > c.node.opt.MaxValue {
+			err = errTooLarge
+		}
+		if to := redirect(res, target); to != nil && err == nil {
+			target = to
+			continue
+		}
+		a.header = res.Header
+		if err != nil {
+			a.err = fmt.Errorf("read the answer: %w", err)
+			return a
+		}
+		a.response = &record.Response{Status: res.StatusCode, Header: recordable(res.Header), Body: body}
+		if m.certify() && !o.Plain {
+			a.verdict = verified(res.Header, m.id, a.response)
+		}
+		return a
+	}
+	a.err = fmt.Errorf("more than %d redirects", maxRedirects)
+	return a
+}
+
+var errTooLarge = errors.New("the answer is longer than Options.MaxValue")
+
+// neverLeft is true where it is certain that no byte of the request left: there was no connection.
+func neverLeft(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// redirect returns where a 307 or 308 within the same authority leads (C5).
+func redirect(res *http.Response, from *url.URL) *url.URL {
+	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect {
+		return nil
+	}
+	to, err := from.Parse(res.Header.Get("Location"))
+	if err != nil || to.Scheme != from.Scheme || to.Host != from.Host {
+		return nil
+	}
+	return to
+}
+
+// stamped builds the request of one attempt (section 1).
+func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, p *peer, acks []ack) (*http.Request, error) {
+	req, err := m.request(ctx)
+	if err != nil {
+		return nil, err
+	}
+	req.URL = target
+	h := req.Header
+	if !m.bare {
+		h.Del(headerKey)
+		h.Del(headerCertified)
+		h.Del(headerAck)
+	}
+	h.Set(headerAcceptEncoding, valueIdentity)
+	if m.certify() && !o.Plain {
+		h.Set(headerKey, formatKey(m.id, p.certified()))
+		h.Set(headerCertified, m.stamp(p).String())
+		h.Set(headerDigest, contentDigest(m.body))
+		if len(acks) > 0 {
+			h.Set(headerAck, formatAcks(acks))
+		}
+		if m.minimal && h.Get(headerPrefer) == "" {
+			h.Set(headerPrefer, "return=minimal")
+		}
+	}
+	if o.Authorize != nil {
+		if err := o.Authorize(req); err != nil {
+			return nil, fmt.Errorf("Destination.Authorize: %w", err)
+		}
+	}
+	if o.Plain || !m.certify() && req.Body != nil {
+		req.GetBody = nil // C7: then net/http cannot send it again by itself.
+	}
+	return req, nil
+}
+
+// stamp returns the stamps of an attempt made now. at never falls while the process lives, and is never behind until (C8).
+func (m *message) stamp(p *peer) stamps {
+	s := stamps{Sent: m.sent / 1000, Until: m.until / 1000}
+	s.At = max(time.Now().Add(p.offset()).Unix(), s.Sent, m.at)
+	s.At = min(s.At, s.Until)
+	m.at = s.At
+	return s
+}
+
+// recordable returns the header fields of an answer that are kept.
+func recordable(h http.Header) http.Header {
+	out := h.Clone()
+	for _, f := range strings.Split(strings.Join(h.Values("Connection"), ","), ",") {
+		out.Del(strings.TrimSpace(f))
+	}
+	for _, f := range hopByHop {
+		out.Del(f)
+	}
+	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied} {
+		out.Del(f)
+	}
+	return out
+}
+
+// hopByHop fields belong to a connection (RFC 9110, section 7.6.1).
+var hopByHop = [...]string{
+	"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Proxy-Authenticate",
+}
+
+// verified returns the Certified field of an answer that counts as certified for the message id: the id is right, and so is the
+// digest of an outcome (section 2).
+func verified(h http.Header, id ID, r *record.Response) *verdict {
+	v, present, err := parseVerdict(h.Values(headerCertified))
+	if err != nil || !present || v.ID != id {
+		return nil
+	}
+	if v.State == stateDone && (h.Get(headerDigest) == "" || verifyDigest(h.Values(headerDigest), r.Body) != nil) {
+		return nil
+	}
+	return &v
+}
+
+// judge decides what an attempt leads to.
+func (c *courier) judge(ctx context.Context, m *message, o *Destination, p *peer, a *answer) next {
+	switch {
+	case errors.Is(a.err, errTooLarge):
+		return next{end: &end{state: store.Unknown, err: unknownOutcome(a.err)}}
+	case a.response == nil:
+		return next{after: backoff(m.tries - 1)}
+	case a.verdict != nil:
+		p.heard(a.verdict, a.at)
+		return c.certified(m, a)
+	case a.header.Get(headerCertified) != "" && m.certify() && !o.Plain:
+		return next{after: backoff(m.tries - 1)} // Of another message, cut short or changed: no answer.
+	case p.certified() && m.certify() && !o.Plain:
+		return c.unmarked(ctx, m, o, p, a)
+	}
+	return c.plain(m, a)
+}
+
+// certified follows the state of a certified answer (section 2).
+func (c *courier) certified(m *message, a *answer) next {
+	v := a.verdict
+	if v.Message != "" {
+		m.resource = v.Message
+	}
+	wait, told := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
+	switch v.State {
+	case stateDone:
+		e := outcomeOf(a.response)
+		e.ack = c.owe(m)
+		return next{end: e}
+	case stateRunning:
+		m.tries, m.earlier = 0, true
+		if !told {
+			wait = time.Second
+		}
+		return next{after: wait + backoff(0)}
+	case stateRefused:
+		return next{end: m.refusal(a)}
+	case stateGone:
+		return next{end: &end{state: store.Unknown, err: unknownOutcome(errors.New("the peer says that its outcome was acknowledged"))}}
+	}
+	return next{after: max(wait, backoff(m.tries-1))}
+}
+
+// outcomeOf is the end with a final response.
+func outcomeOf(r *record.Response) *end {
+	if r.Status >= 400 {
+		return &end{state: store.Rejected, response: r}
+	}
+	return &end{state: store.Answered, response: r}
+}
+
+// refusal is the end of a message that the peer refuses: it did nothing now, but an earlier attempt may have.
+func (m *message) refusal(a *answer) *end {
+	code, _ := parseProblem(a.header.Get(headerContentType), a.response.Body)
+	err := fmt.Errorf("the peer refuses it with status %d (%s)", a.response.Status, code)
+	switch {
+	case code == codeKeyReused:
+		err = fmt.Errorf("%w: %w", ErrReused, err)
+	case m.attempted():
+		return &end{state: store.Unknown, err: unknownOutcome(err), response: a.response}
+	}
+	return &end{state: store.Rejected, err: notDone(err), response: a.response}
+}
+
+// attempted tells whether an attempt before the one just made may have left.
+func (m *message) attempted() bool { return m.tries > 1 || m.earlier }
+
+// unmarked judges an answer without Certified from a peer known to be certified: it is no outcome (C4).
+func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *peer, a *answer) next {
+	m.unmarked++
+	success := a.response.Status/100 == 2
+	if m.unmarked < 3 && (!success || m.unmarked > 1) {
+		return next{after: backoff(m.tries - 1)}
+	}
+	marked, e := c.probe(ctx, m, o, p)
+	switch {
+	case e != nil:
+		return next{end: e}
+	case ctx.Err() != nil:
+		return next{after: backoff(m.tries)}
+	case !marked:
+		p.pause("it was certified and its answers no longer say so: something between may strip or answer for it")
+	case m.unmarked < 3:
+		return next{after: backoff(m.tries - 1)}
+	}
+	return next{end: &end{state: store.Unknown, err: unknownOutcome(fmt.Errorf(
+		"status %d, without the mark of a certified answer, from a peer known to be certified; if %s is not certified, set Destination.Plain for it", a.response.Status, m.url.Path))}}
+}
+
+// probe asks the message's URL, or discovery, whether the peer is certified still; it may come upon the outcome.
+func (c *courier) probe(ctx context.Context, m *message, o *Destination, p *peer) (marked bool, e *end) {
+	q := &message{method: http.MethodGet, url: m.url.ResolveReference(&url.URL{Path: firstOf(m.resource, wellKnown)}), info: m.info}
+	a := c.exchange(ctx, q, o, p, nil)
+	if a.response == nil {
+		return true, nil // It does not answer: that says nothing.
+	}
+	if m.resource == "" {
+		_, err := parseDiscovery(a.response.Body)
+		return a.response.Status == http.StatusOK && err == nil, nil
+	}
+	v := verified(a.header, m.id, a.response)
+	if v != nil && v.State == stateDone {
+		e = outcomeOf(a.response)
+		e.ack = c.owe(m)
+	}
+	return v != nil, e
+}
+
+// plain judges the answer of a peer that is not certified, by its status (C5).
+func (c *courier) plain(m *message, a *answer) next {
+	wait, told := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
+	again := next{after: max(wait, backoff(m.tries-1))}
+	switch s := a.response.Status; s {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return again
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if a.header.Get(headerReplayed) != valueReplayed {
+			return again
+		}
+	case http.StatusConflict:
+		code, _ := parseProblem(a.header.Get(headerContentType), a.response.Body)
+		if told || code == codeInProgress {
+			return again
+		}
+	}
+	return next{end: outcomeOf(a.response)}
+}

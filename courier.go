@@ -1,0 +1,295 @@
+package chttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// courier delivers messages: attempt after attempt, one at a time for each, until an answer or the message's end (C2, C6).
+type courier struct {
+	node   *Node
+	acks   *acknowledger
+	ctx    context.Context // of the attempts for parcels
+	cancel context.CancelCauseFunc
+
+	mu           sync.Mutex // guards what follows
+	peers        map[string]*peer
+	destinations map[string]*destination
+	timers       map[*execution]*time.Timer // parcels in back-off
+}
+
+func newCourier(n *Node) *courier {
+	c := &courier{
+		node: n, peers: make(map[string]*peer), destinations: make(map[string]*destination), timers: make(map[*execution]*time.Timer),
+	}
+	c.acks = newAcknowledger(c)
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	return c
+}
+
+// message is a message on its way out.
+type message struct {
+	id      ID
+	method  string
+	url     *url.URL
+	header  http.Header
+	body    []byte
+	sent    int64 // Unix milliseconds
+	until   int64
+	dest    string // Policy.Destination
+	info    Info
+	derived bool // the id is ours (C1)
+	minimal bool // Prefer: return=minimal
+	bare    bool // not a message of its own: an acknowledgement
+
+	left     bool  // a byte of some attempt may have left (C6)
+	earlier  bool  // attempts may have been made whose at is not known here: an acknowledgement names until (A5)
+	at       int64 // the largest at of the attempts made here, Unix seconds
+	tries    int
+	unmarked int    // answers without Certified from a certified peer (C4)
+	resource string // the message's URL at the peer, once known
+}
+
+// end is how a message ended.
+type end struct {
+	state    store.State
+	response *record.Response // of an answered or rejected one
+	err      error            // of every other
+	ack      *owedAck         // once that is durable
+}
+
+// next is what an attempt leads to: the end, or another attempt after a while.
+type next struct {
+	end   *end
+	after time.Duration
+	sign  sign
+}
+
+// certify tells whether the message is certified: reading is not, nor is acknowledging.
+func (m *message) certify() bool {
+	return !m.bare && m.method != http.MethodGet && m.method != http.MethodHead
+}
+
+func (m *message) authority() string { return m.url.Scheme + "://" + m.url.Host }
+
+// destinationOf asks what holds for the message's destination now.
+func (c *courier) destinationOf(ctx context.Context, m *message) (*destination, *Destination, error) {
+	var o Destination
+	if c.node.opt.Destination != nil {
+		req, err := m.request(context.WithValue(ctx, infoKey{}, m.info))
+		if err != nil {
+			return nil, nil, err
+		}
+		if o, err = c.node.opt.Destination(req.Context(), req); err != nil {
+			return nil, nil, fmt.Errorf("Options.Destination: %w", err)
+		}
+	}
+	name := firstOf(m.dest, o.Name, m.url.Host)
+	c.mu.Lock()
+	d := c.destinations[name]
+	if d == nil {
+		d = &destination{name: name}
+		c.destinations[name] = d
+	}
+	c.mu.Unlock()
+	d.configure(&o)
+	return d, &o, nil
+}
+
+type infoKey struct{}
+
+func firstOf(list ...string) string {
+	for _, s := range list {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// deliver makes attempts until the message ends or ctx does.
+func (c *courier) deliver(ctx context.Context, m *message) *end {
+	for {
+		if e := m.expired(time.Now()); e != nil {
+			return e
+		}
+		n, err := c.once(ctx, m)
+		switch {
+		case err != nil:
+			return m.broken(err)
+		case n.end != nil:
+			return n.end
+		}
+		timer := time.NewTimer(n.after)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return m.broken(ending(ctx))
+		}
+	}
+}
+
+// once makes one attempt, when there is a place for it. Its error is ctx's.
+func (c *courier) once(ctx context.Context, m *message) (next, error) {
+	d, o, err := c.destinationOf(ctx, m)
+	if err != nil {
+		return c.unsent(m, err), nil
+	}
+	if why := c.peer(m.authority()).paused(); why != "" {
+		return next{after: pausedWait}, nil
+	}
+	if err := d.acquire(ctx); err != nil {
+		return next{}, ending(ctx)
+	}
+	n := c.attempt(ctx, m, o)
+	d.release(n.sign)
+	if ctx.Err() != nil && n.end == nil {
+		return next{}, ending(ctx)
+	}
+	return n, nil
+}
+
+// pausedWait is how long a message of a paused destination waits before it looks again.
+const pausedWait = 10 * time.Second
+
+// unsent is an attempt that the node's own configuration prevented.
+func (c *courier) unsent(m *message, err error) next {
+	m.tries++
+	c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "url", m.url.Redacted(), "err", err)
+	return next{after: backoff(m.tries)}
+}
+
+// broken is the end that ctx makes of a message whose answer it did not wait for.
+func (m *message) broken(err error) *end {
+	if m.left {
+		return &end{state: store.Unknown, err: unknownOutcome(err)}
+	}
+	return &end{state: store.Undelivered, err: notDone(err)}
+}
+
+var errUntil = errors.New("no answer came before the time until which it was to be tried")
+
+// expired ends a message whose until has passed (C6).
+func (m *message) expired(now time.Time) *end {
+	if now.UnixMilli() <= m.until {
+		return nil
+	}
+	return m.broken(errUntil)
+}
+
+// parcel is a sent message in memory: an execution that runs no user code.
+type parcel struct {
+	message *message
+}
+
+// post delivers the parcel x, which is resident, as soon as its destination has a place.
+func (c *courier) post(x *execution) {
+	if x.parcel.message == nil {
+		m, err := x.outgoing()
+		if err != nil {
+			x.halt(&stop{cause: err, park: err.Error()})
+			return
+		}
+		x.parcel.message = m
+	}
+	d, _, err := c.destinationOf(c.ctx, x.parcel.message)
+	if err != nil {
+		c.later(x, c.unsent(x.parcel.message, err).after)
+		return
+	}
+	d.post(x)
+}
+
+// work makes one attempt for the parcel x, for which its destination has given a place.
+func (c *courier) work(x *execution) {
+	m := x.parcel.message
+	d, o, err := c.destinationOf(c.ctx, m)
+	if err != nil || !c.node.task() {
+		if d != nil {
+			d.release(nothing)
+		}
+		if err != nil {
+			c.later(x, c.unsent(m, err).after)
+		}
+		return
+	}
+	defer c.node.tasks.Done()
+	if err := d.pace(c.ctx); err != nil {
+		return
+	}
+	n := next{after: pausedWait}
+	if e := m.expired(time.Now()); e != nil {
+		n = next{end: e}
+	} else if c.peer(m.authority()).paused() == "" {
+		n = c.attempt(c.ctx, m, o)
+	}
+	d.release(n.sign)
+	switch {
+	case n.end != nil:
+		x.delivered(n.end)
+	case c.ctx.Err() == nil:
+		c.later(x, n.after)
+	}
+}
+
+// later posts the parcel x again after a while; a long one it spends out of memory.
+func (c *courier) later(x *execution, wait time.Duration) {
+	due := time.Now().Add(wait)
+	if until := time.UnixMilli(x.parcel.message.until); due.After(until) {
+		due, wait = until.Add(time.Millisecond), time.Until(until)+time.Millisecond
+	}
+	if wait > longWait && c.crowded() {
+		x.halt(&stop{cause: errEvicted, evict: due.UnixMilli()})
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return
+	}
+	c.timers[x] = time.AfterFunc(wait, func() {
+		c.mu.Lock()
+		delete(c.timers, x)
+		c.mu.Unlock()
+		if c.ctx.Err() == nil {
+			c.post(x)
+		}
+	})
+}
+
+// longWait is what a parcel waits out of memory when others want its place.
+const longWait = 2 * time.Second
+
+func (c *courier) crowded() bool {
+	c.node.mu.Lock()
+	defer c.node.mu.Unlock()
+	return c.node.parcels >= max(1, c.node.opt.MaxResident/2)
+}
+
+// stop ends the attempts for parcels; their messages stay in the store.
+func (c *courier) stop() {
+	c.cancel(errStopped)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.timers {
+		t.Stop()
+	}
+	clear(c.timers)
+	for _, d := range c.destinations {
+		d.mu.Lock()
+		if d.timer != nil {
+			d.timer.Stop()
+			d.timer = nil
+		}
+		d.mu.Unlock()
+	}
+}

@@ -1,0 +1,234 @@
+package chttp
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// journal holds what was recorded and is not yet durable, and commits it in batches: one for all executions that gathered while the
+// batch before was written. What one execution recorded enters a batch as one change, always all of it, so the store holds a prefix of
+// every execution's history.
+type journal struct {
+	node    *Node
+	wake    chan struct{} // somebody waits for the next batch
+	lazy    chan struct{} // something was recorded, nobody waits
+	writing sync.Mutex    // held by who commits
+	bytes   atomic.Int64  // recorded and not taken
+
+	mu    sync.Mutex // guards what follows
+	queue []*execution
+	next  *group
+	acks  []store.Ack
+	facts []store.Fact
+	raise int64 // the floor
+	sweep int
+	spare []*execution
+	pause time.Duration // after a batch that the store had no room for
+	swept int           // by the last sweep
+	armed bool          // lazy was signalled for what has gathered
+}
+
+// group is those who wait for the same batch.
+type group struct{ done chan struct{} }
+
+func newJournal(n *Node) *journal {
+	return &journal{
+		node: n, wake: make(chan struct{}, 1), lazy: make(chan struct{}, 1),
+		next: &group{done: make(chan struct{})},
+	}
+}
+
+// add puts x into the next batch; called with x.mu held, once per batch.
+func (j *journal) add(x *execution) *group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.queue = append(j.queue, x)
+	j.arm()
+	return j.next
+}
+
+// arm has what was recorded written within lazyFlush; called with j.mu held.
+func (j *journal) arm() {
+	if !j.armed {
+		j.armed = true
+		signal(j.lazy)
+	}
+}
+
+// put adds what belongs to no execution and returns the group to wait for.
+func (j *journal) put(f func(j *journal)) *group {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f(j)
+	j.arm()
+	return j.next
+}
+
+// want has g's batch written now. Where no writer runs, the caller writes.
+func (j *journal) want(g *group) {
+	if !j.node.running() {
+		j.write()
+		return
+	}
+	j.mu.Lock()
+	due := g == j.next
+	j.mu.Unlock()
+	if due {
+		signal(j.wake)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// run writes batches until ctx ends.
+func (j *journal) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-j.wake:
+			// Those who were woken by the last batch get to record first: otherwise two cohorts alternate, each half as large.
+			for range 3 {
+				runtime.Gosched()
+			}
+		case <-timer.C:
+		case <-j.lazy:
+			timer.Reset(lazyFlush)
+			continue
+		}
+		j.write()
+		if j.pause > 0 {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(j.pause):
+			}
+			signal(j.wake)
+		}
+	}
+}
+
+// write commits what has gathered.
+func (j *journal) write() {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	j.mu.Lock()
+	xs, g := j.queue, j.next
+	b := &store.Batch{Token: j.node.id.Token, Now: time.Now().UnixMilli(), Acks: j.acks, Facts: j.facts, Floor: j.raise, Sweep: j.sweep}
+	j.queue, j.spare = j.spare[:0], nil
+	j.next = &group{done: make(chan struct{})}
+	j.acks, j.facts, j.raise, j.sweep, j.armed = nil, nil, 0, 0, false
+	j.bytes.Store(0)
+	j.mu.Unlock()
+	defer close(g.done)
+
+	b.Changes = make([]store.Change, 0, len(xs))
+	live := xs[:0]
+	for _, x := range xs {
+		if x.take(b) {
+			live = append(live, x)
+		}
+	}
+	if len(b.Changes)+len(b.Acks)+len(b.Facts) == 0 && b.Floor == 0 && b.Sweep == 0 {
+		j.recycle(xs)
+		return
+	}
+	j.commit(b, live)
+	j.recycle(xs)
+}
+
+func (j *journal) recycle(xs []*execution) {
+	clear(xs)
+	j.mu.Lock()
+	j.spare = xs[:0]
+	j.mu.Unlock()
+}
+
+// commit does b, whose changes are those of xs, and tells each what became of its change.
+func (j *journal) commit(b *store.Batch, xs []*execution) {
+	report, err := j.attempt(b)
+	switch {
+	case err == nil:
+		j.pause = 0
+		j.swept = report.Swept
+		j.node.floor.Store(max(report.Floor, j.node.floor.Load()))
+		for i, x := range xs {
+			x.committed(&b.Changes[i], &report.Results[i])
+		}
+	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed):
+		j.node.lost(err)
+	case errors.Is(err, store.ErrFull):
+		j.noRoom(b, xs, err)
+	case len(xs) > 1:
+		// Refused, certainly not done: halve until the offender stands alone.
+		half := len(xs) / 2
+		rest := *b
+		rest.Acks, rest.Facts, rest.Floor, rest.Sweep = nil, nil, 0, 0
+		first := rest
+		first.Changes, rest.Changes = b.Changes[:half], b.Changes[half:]
+		if !j.healthy(b) {
+			j.noRoom(b, xs, err)
+			return
+		}
+		j.commit(&first, xs[:half])
+		j.commit(&rest, xs[half:])
+	case len(xs) == 1 && j.healthy(b):
+		xs[0].refused(&b.Changes[0], err)
+	default:
+		j.noRoom(b, xs, err)
+	}
+}
+
+// attempt commits b; while it is unknown whether it was, it commits the same again, which compares (I5).
+func (j *journal) attempt(b *store.Batch) (*store.Report, error) {
+	for wait := time.Millisecond; ; wait = min(2*wait, time.Second) {
+		report, err := j.node.store.Commit(context.Background(), b)
+		if !errors.Is(err, store.ErrUnknown) {
+			return report, err
+		}
+		j.node.opt.Logger.Warn("chttp: it is unknown whether a batch was committed; committing it again", "err", err)
+		time.Sleep(wait)
+	}
+}
+
+// healthy tells whether the store refuses what is in the batch, or refuses everything.
+func (j *journal) healthy(b *store.Batch) bool {
+	_, err := j.attempt(&store.Batch{Token: b.Token, Now: b.Now, Facts: []store.Fact{{Name: "probe", Value: []byte{1}}}})
+	return err == nil
+}
+
+// noRoom refuses what is new, which loses nothing, and keeps the rest to be committed later.
+func (j *journal) noRoom(b *store.Batch, xs []*execution, err error) {
+	j.node.opt.Logger.Error("chttp: the store takes nothing: new work is refused, the rest waits", "err", err, "changes", len(xs))
+	for i, x := range xs {
+		x.untake(&b.Changes[i], err)
+	}
+	j.mu.Lock()
+	j.facts = append(b.Facts, j.facts...)
+	j.pause = min(max(50*time.Millisecond, 2*j.pause), time.Second)
+	j.mu.Unlock()
+}
+
+// wait returns when g's batch was tried, or ctx has ended.
+func (j *journal) wait(ctx context.Context, g *group) error {
+	j.want(g)
+	select {
+	case <-g.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

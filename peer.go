@@ -1,0 +1,135 @@
+package chttp
+
+import (
+	"encoding/json"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// peer is what is known of an authority (C4). What is learned becomes durable with the next batch, before what was learned with it counts.
+type peer struct {
+	authority string
+	node      *Node
+
+	mu    sync.Mutex // guards what follows
+	known knowledge
+	told  bool // the clock's offset was reported
+}
+
+// knowledge is the durable part.
+type knowledge struct {
+	Certified bool   `json:"certified,omitzero"` // it has echoed until
+	Store     string `json:"store,omitzero"`
+	Offset    int64  `json:"offset,omitzero"` // its clock minus ours, seconds
+	Paused    string `json:"paused,omitzero"` // why nothing is sent to it
+}
+
+const peerFact = "peer "
+
+// offsetCounts is how far apart clocks are before the offset is applied (C8).
+const offsetCounts = 30 // seconds
+
+// learn takes over what an earlier process learned.
+func (c *courier) learn(facts []store.Fact) {
+	for _, f := range facts {
+		authority, ok := strings.CutPrefix(f.Name, peerFact)
+		if !ok {
+			continue
+		}
+		p := c.peer(authority)
+		if err := json.Unmarshal(f.Value, &p.known); err != nil {
+			c.node.opt.Logger.Error("chttp: what was known of a peer cannot be read, and is learned again", "peer", authority, "err", err)
+		}
+		if p.known.Paused != "" {
+			c.node.opt.Logger.Error("chttp: nothing is sent to this peer: see 'chttp resume'", "peer", authority, "why", p.known.Paused)
+		}
+	}
+}
+
+func (c *courier) peer(authority string) *peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.peers[authority]
+	if p == nil {
+		p = &peer{authority: authority, node: c.node}
+		c.peers[authority] = p
+	}
+	return p
+}
+
+// certified tells whether the peer is known to be certified.
+func (p *peer) certified() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known.Certified
+}
+
+// paused says why nothing is sent to the peer; "" if it is.
+func (p *peer) paused() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known.Paused
+}
+
+// heard learns from a certified answer that came at the time now.
+func (p *peer) heard(v *verdict, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.known
+	k.Certified = k.Certified || v.Until != 0
+	if v.Store != "" {
+		if k.Store != "" && k.Store != v.Store {
+			// S13: the peer was restored from a copy and may have forgotten what it did.
+			k.Paused = "its store changed from " + k.Store + " to " + v.Store + ": it was restored from a copy, and may do again what it did after the copy was made"
+			p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.authority, "why", k.Paused)
+		}
+		k.Store = v.Store
+	}
+	if off := v.Now - now.Unix(); v.Now != 0 && (off > offsetCounts || off < -offsetCounts) {
+		if d := off - k.Offset; d > offsetCounts || d < -offsetCounts {
+			k.Offset = off
+			if !p.told {
+				p.told = true
+				p.node.opt.Logger.Warn("chttp: clocks differ; attempts to this peer are stamped by its clock", "peer", p.authority, "seconds", off)
+			}
+		}
+	} else if v.Now != 0 {
+		k.Offset = 0
+	}
+	p.set(k)
+}
+
+// pause has nothing more sent to the peer.
+func (p *peer) pause(why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.known
+	k.Paused = why
+	p.set(k)
+	p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.authority, "why", why)
+}
+
+// set keeps k; called with p.mu held.
+func (p *peer) set(k knowledge) {
+	if k == p.known {
+		return
+	}
+	p.known = k
+	value, err := json.Marshal(k)
+	if err != nil {
+		return // of strings and numbers only
+	}
+	p.node.journal.put(func(j *journal) {
+		j.facts = append(j.facts, store.Fact{Name: peerFact + p.authority, Value: value})
+	})
+}
+
+// offset returns the peer's clock minus ours.
+func (p *peer) offset() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Duration(p.known.Offset) * time.Second
+}

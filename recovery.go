@@ -1,0 +1,228 @@
+package chttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// scanner finds what is unfinished, due and not in memory: at the start everything that an earlier process left, later what
+// was put out of memory, what had no room, and what was not to begin before its time. It waits for no client (S6).
+type scanner struct {
+	wake    chan struct{}
+	starved atomic.Bool // it waits for room
+
+	mu      sync.Mutex // guards what follows
+	cursor  store.Cursor
+	rewound bool               // the cursor was set back since the page was read
+	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
+	next    int64              // it sleeps until then; 0: it does not sleep
+}
+
+// released tells that key has left memory.
+func (s *scanner) released(key store.Key, unfinished bool, due int64) {
+	s.mu.Lock()
+	if s.gone != nil {
+		s.gone[key] = true
+	}
+	s.mu.Unlock()
+	if unfinished {
+		s.later(due)
+	}
+	if s.starved.Load() {
+		signal(s.wake)
+	}
+}
+
+// later tells that something due then is in the store and not in memory.
+func (s *scanner) later(due int64) {
+	s.mu.Lock()
+	if due <= s.cursor.Due {
+		s.cursor = store.Cursor{Due: due - 1}
+		s.rewound = true
+	}
+	wake := s.next == 0 || due < s.next
+	s.mu.Unlock()
+	if wake {
+		signal(s.wake)
+	}
+}
+
+func (s *scanner) run(ctx context.Context, n *Node) {
+	for ctx.Err() == nil {
+		s.sleep(ctx, s.page(ctx, n))
+	}
+}
+
+// sleep waits for d, unless it is woken; for ever where d is negative.
+func (s *scanner) sleep(ctx context.Context, d time.Duration) {
+	if d == 0 {
+		return
+	}
+	var c <-chan time.Time
+	if d > 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		c = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.wake:
+	case <-c:
+	}
+	s.starved.Store(false)
+}
+
+// page goes through one page of what is due and says how long to wait before the next.
+func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
+	s.mu.Lock()
+	cursor := s.cursor
+	s.rewound, s.gone, s.next = false, make(map[store.Key]bool), 0
+	s.mu.Unlock()
+	page, err := n.store.Due(ctx, cursor, scanPage)
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+			n.opt.Logger.Error("chttp: cannot read what is due", "err", err)
+		}
+		return time.Second
+	}
+	for _, r := range page {
+		if wait := r.Due - time.Now().UnixMilli(); wait > 0 {
+			return s.until(r.Due, time.Duration(wait)*time.Millisecond)
+		}
+		if !s.revive(ctx, n, r) {
+			s.starved.Store(true)
+			return 50 * time.Millisecond
+		}
+		s.mu.Lock()
+		if s.rewound {
+			s.mu.Unlock()
+			return 0
+		}
+		s.cursor = store.Cursor{Due: r.Due, Key: r.Key}
+		s.mu.Unlock()
+	}
+	if len(page) == scanPage {
+		return 0
+	}
+	return s.until(0, -1)
+}
+
+// until notes that the scanner sleeps until due, 0 being for ever, unless something came in between.
+func (s *scanner) until(due int64, d time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = nil
+	if s.rewound {
+		return 0
+	}
+	s.next = due
+	return d
+}
+
+// revive lets the execution of r go on; false when there is no room for it.
+func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) bool {
+	lock := n.stripe(r.Key)
+	lock.Lock()
+	defer lock.Unlock()
+	if n.resident(r.Key) != nil {
+		return true
+	}
+	s.mu.Lock()
+	stale := s.gone[r.Key]
+	s.mu.Unlock()
+	if stale {
+		fresh, err := n.store.Read(ctx, r.Key)
+		if err != nil || fresh.Due > time.Now().UnixMilli() || fresh.State != store.Running && fresh.State != store.Waiting {
+			if err == nil && !fresh.State.Finished() && fresh.State != store.Parked {
+				s.later(fresh.Due)
+			}
+			return true
+		}
+		r = fresh
+	}
+	x, why := n.restore(ctx, r)
+	if why != nil {
+		n.opt.Logger.Error("chttp: cannot go on with a stored execution", "function", r.Function, "id", r.ID, "err", why)
+	}
+	if !n.enter(x) {
+		return false
+	}
+	if why != nil {
+		st := &stop{cause: why, park: why.Error()}
+		if errors.Is(why, ErrNotRegistered) {
+			st.because = causeUnregistered
+		}
+		x.halt(st)
+		return true
+	}
+	x.begin()
+	return true
+}
+
+// causeUnregistered marks what is parked for want of its function, and goes on by itself when a process has it.
+const causeUnregistered = "unregistered"
+
+// restore makes of a record the execution that it was. An error says why it cannot go on.
+func (n *Node) restore(ctx context.Context, r *store.Record) (x *execution, why error) {
+	x = &execution{
+		node: n, key: r.Key, run: r.Run, headBytes: r.Head, print: r.Print, created: r.Created, certified: r.Certified,
+		version: r.Version, stored: true, reloaded: true, state: store.Running, due: r.Due, bound: r.Bound, stopped: make(chan struct{}),
+		size: len(r.Head) + len(r.Oplog), head: &record.Head{}, reg: n.function(r.Function),
+	}
+	if x.reg == nil {
+		x.reg = &registration{name: r.Function}
+		return x, fmt.Errorf("%w: %q; register it before Run, under the name that it was started with", ErrNotRegistered, r.Function)
+	}
+	head, err := record.ParseHead(r.Head)
+	if err != nil {
+		return x, fmt.Errorf("read the head of %q: %w", r.ID, err)
+	}
+	x.head = head
+	chunks := [][]byte{r.Oplog}
+	if r.Version > 1 && !x.reg.parcel {
+		all, err := n.store.Chunks(ctx, r.Key)
+		if err != nil {
+			return x, fmt.Errorf("read the oplog of %q: %w", r.ID, err)
+		}
+		chunks = chunks[:0]
+		for _, c := range all {
+			chunks = append(chunks, c.Data)
+			x.size += len(c.Data)
+		}
+	}
+	if err := x.load(chunks); err != nil {
+		return x, fmt.Errorf("read the oplog of %q: %w", r.ID, err)
+	}
+	return x, nil
+}
+
+// unparkRegistered lets go on what was parked for want of a function that this process has.
+func (n *Node) unparkRegistered(ctx context.Context) error {
+	q := store.Query{States: []store.State{store.Parked}, Limit: scanPage}
+	for {
+		page, err := n.store.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, r := range page {
+			t, err := record.ParseTail(r.Tail)
+			if err != nil || t.Cause != causeUnregistered || n.function(r.Function) == nil {
+				continue
+			}
+			n.store.Commit(ctx, &store.Batch{Token: n.id.Token, Now: time.Now().UnixMilli(), Changes: []store.Change{{
+				Key: r.Key, Run: r.Run, Version: r.Version + 1, State: store.Running, Due: time.Now().UnixMilli(), Bound: r.Bound,
+			}}})
+		}
+		if len(page) < q.Limit {
+			return nil
+		}
+		q.After = page[len(page)-1].Key
+	}
+}

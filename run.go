@@ -1,0 +1,240 @@
+package chttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+)
+
+// launch starts a run of x in a goroutine of its own.
+func (x *execution) launch() {
+	if !x.node.task() {
+		x.halt(&stop{cause: errStopped})
+		return
+	}
+	x.mu.Lock()
+	if x.stop != nil {
+		x.mu.Unlock()
+		x.node.tasks.Done()
+		return
+	}
+	root := &scope{x: x, log: x.log[""]}
+	base := context.WithValue(context.Background(), envKey{}, &env{scope: root})
+	x.ctx, x.cancel = context.WithCancelCause(base)
+	x.active, x.users, x.replaying = true, 1, len(x.log) > 0
+	x.mu.Unlock()
+	go x.main(root)
+}
+
+// task reserves a place among what stopAll waits for.
+func (n *Node) task() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.running() {
+		return false
+	}
+	n.tasks.Add(1)
+	return true
+}
+
+// main is the outermost function of a run's goroutine.
+func (x *execution) main(root *scope) {
+	defer x.node.tasks.Done()
+	var (
+		res      *result
+		err      error
+		returned bool
+	)
+	defer func() {
+		p := recover()
+		if how := crashText(p, returned, x); how != "" {
+			x.halt(&stop{cause: errors.New(how), crash: how})
+		}
+		x.branches.Wait() // The outcome comes after everything that the function began.
+		if p == nil && returned && err == nil {
+			root.close()
+		}
+		x.cancel(nil)
+		x.mu.Lock()
+		x.active = false
+		stopping := x.stop != nil
+		x.mu.Unlock()
+		switch {
+		case stopping:
+			x.settle()
+		case err != nil:
+			x.halt(&stop{cause: err, park: err.Error()})
+		default:
+			x.finish(res)
+		}
+	}()
+	res, err = x.reg.run(x.ctx, x)
+	returned = true
+}
+
+// crashText says how a run crashed, or "" if it did not.
+func crashText(p any, returned bool, x *execution) string {
+	switch {
+	case p != nil:
+		return fmt.Sprintf("panic: %v\n%s", p, panicStack())
+	case returned:
+		return ""
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stop != nil {
+		return ""
+	}
+	return "runtime.Goexit was called (by t.FailNow, perhaps)"
+}
+
+// panicStack returns the lines of the stack that lie between the panic and our own code.
+func panicStack() string {
+	_, s, ok := strings.Cut(string(debug.Stack()), "\npanic(")
+	if !ok {
+		return ""
+	}
+	lines := strings.Split(s, "\n")
+	if len(lines) > 2 {
+		lines = lines[2:]
+	}
+	return strings.Join(lines[:min(len(lines), 8)], "\n")
+}
+
+// unwind ends the goroutine of a run that is stopping. A goroutine that is not ours gets an error instead.
+func (x *execution) unwind(op, name string) error {
+	if ownGoroutine() {
+		runtime.Goexit()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.stop == nil {
+		return &Error{Op: op, Name: name, ID: x.key.ID, Err: notDone(errors.New("the function has returned: its context can make no more operations"))}
+	}
+	return &Error{Op: op, Name: name, ID: x.key.ID, Err: fmt.Errorf("the execution is stopping: %w", x.stop.cause)}
+}
+
+// ownFunctions are the outermost functions of the goroutines that chttp starts for runs.
+var ownFunctions = []string{packagePath + ".(*execution).main", packagePath + ".(*execution).branch"}
+
+// ownGoroutine tells whether the goroutine was started by chttp, for a run: only such a one may be ended from below.
+func ownGoroutine() bool {
+	pcs := make([]uintptr, 64)
+	for {
+		n := runtime.Callers(1, pcs)
+		if n < len(pcs) {
+			pcs = pcs[max(0, n-4):n]
+			break
+		}
+		pcs = make([]uintptr, 2*len(pcs))
+	}
+	frames := runtime.CallersFrames(pcs)
+	for {
+		f, more := frames.Next()
+		for _, own := range ownFunctions {
+			if f.Function == own {
+				return true
+			}
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// userLine returns file and line of the caller's code, the first frame outside this package.
+func userLine() string {
+	pcs := make([]uintptr, 32)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		inside := strings.HasPrefix(f.Function, packagePath+".") && !strings.HasSuffix(f.File, "_test.go")
+		if !inside && !strings.HasPrefix(f.Function, "net/http.") {
+			return fmt.Sprintf("%s:%d", f.File, f.Line)
+		}
+		if !more {
+			return "an unknown line"
+		}
+	}
+}
+
+var packagePath = reflect.TypeFor[Node]().PkgPath()
+
+// rest is called around everything that a run waits for without running user code. Meanwhile x may be put out of memory, until wake.
+func (x *execution) rest(wake time.Time) (back func()) {
+	at := wake.UnixMilli()
+	x.mu.Lock()
+	x.users--
+	x.wakes = append(x.wakes, at)
+	x.mu.Unlock()
+	return func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.users++
+		if i := slices.Index(x.wakes, at); i >= 0 {
+			x.wakes = slices.Delete(x.wakes, i, i+1)
+		}
+	}
+}
+
+// resting tells whether x only waits, and until when.
+func (x *execution) resting() (wake int64, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.active || x.users > 0 || x.stop != nil || len(x.wakes) == 0 {
+		return 0, false
+	}
+	return slices.Min(x.wakes), true
+}
+
+// load fills x.log from the oplog's chunks, in order, and what else they say.
+func (x *execution) load(chunks [][]byte) error {
+	x.log = make(map[string][]*operation)
+	for _, c := range chunks {
+		entries, err := record.ParseEntries(c)
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			if err := x.replayEntry(&entries[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (x *execution) replayEntry(e *record.Entry) error {
+	log := x.log[e.Scope]
+	switch e.Phase {
+	case record.Crash:
+		x.crashes++
+	case record.Cancel:
+		why := string(e.Data)
+		x.canceled = &why
+	case record.End:
+		if e.Seq >= len(log) || log[e.Seq].end != nil {
+			return fmt.Errorf("%w: result %d of scope %q has no beginning", record.ErrFormat, e.Seq, e.Scope)
+		}
+		log[e.Seq].end = e
+	default:
+		if e.Seq != len(log) {
+			return fmt.Errorf("%w: operation %d of scope %q where %d was due", record.ErrFormat, e.Seq, e.Scope, len(log))
+		}
+		op := &operation{kind: e.Kind, name: e.Name, print: e.Print, seq: e.Seq, begin: e, recorded: true}
+		if e.Phase == record.Whole {
+			op.end = e
+		}
+		x.effects = x.effects || e.Kind != record.Persist && e.Kind != record.Branch && e.Kind != record.Function && e.Kind != record.Sleep
+		x.log[e.Scope] = append(log, op)
+	}
+	return nil
+}

@@ -1,0 +1,298 @@
+package chttp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+)
+
+// env is what a context carries of ours.
+type env struct {
+	scope  *scope     // nil outside an execution
+	step   *operation // the step whose function has the context, if any
+	policy Policy
+}
+
+type envKey struct{}
+
+var noEnv env
+
+func envOf(ctx context.Context) *env {
+	if e, ok := ctx.Value(envKey{}).(*env); ok {
+		return e
+	}
+	return &noEnv
+}
+
+// inside returns the scope that an operation with ctx belongs to. Inside a step there is none.
+func inside(ctx context.Context, op, name string) (*scope, *env, error) {
+	e := envOf(ctx)
+	switch {
+	case e.scope == nil:
+		return nil, e, &Error{Op: op, Name: name, Err: notDone(ErrNoExecution)}
+	case e.step != nil:
+		return nil, e, &Error{Op: op, Name: name, Err: notDone(fmt.Errorf(
+			"%w: this is the context of the step %q, whose function has its effect outside; make the operation before or after the step", ErrNoExecution, e.step.name))}
+	}
+	return e.scope, e, nil
+}
+
+// With returns a context whose operations, those of SDKs included, follow p. Fields of p that are zero leave what ctx says.
+func With(ctx context.Context, p Policy) context.Context {
+	e := *envOf(ctx)
+	e.policy = p.over(e.policy)
+	return context.WithValue(ctx, envKey{}, &e)
+}
+
+// From tells the execution that ctx belongs to.
+func From(ctx context.Context) (Info, bool) {
+	e := envOf(ctx)
+	if e.scope == nil {
+		return Info{}, false
+	}
+	x := e.scope.x
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i := Info{ID: x.key.ID, Function: x.reg.name, State: "running", Principal: x.head.Principal, Labels: x.head.Label}
+	i.Replaying = e.scope.next < len(e.scope.log)
+	return i, true
+}
+
+// scope is a line of operations, one at a time: the function itself, or a branch. Guarded by the execution's mu.
+type scope struct {
+	x      *execution
+	path   string
+	log    []*operation // in order; recorded by earlier runs, then by this one
+	next   int
+	busy   *operation
+	steps  map[string]bool
+	closed bool
+}
+
+// operation is one operation at its place.
+type operation struct {
+	scope    *scope
+	kind     record.Kind
+	name     string
+	print    []byte
+	seq      int
+	begin    *record.Entry
+	end      *record.Entry // nil while it has no result
+	recorded bool          // by an earlier run
+}
+
+// place names the operation for deriving ids.
+func (op *operation) place() string {
+	return fmt.Sprintf("%s\x00%d\x00%s\x00%d", op.scope.path, op.kind, op.name, op.seq)
+}
+
+var errTwoOperations = errors.New("two operations at once")
+
+// enter begins the operation at its place, or finds what earlier runs recorded of it. It returns only an error on a goroutine that is
+// not ours; otherwise it unwinds.
+func (s *scope) enter(kind record.Kind, name string, print []byte) (*operation, error) {
+	x := s.x
+	x.mu.Lock()
+	if x.stop != nil {
+		x.mu.Unlock()
+		return nil, x.unwind(kind.String(), name)
+	}
+	if s.busy != nil || s.closed {
+		busy := s.busy
+		x.mu.Unlock()
+		return nil, s.collide(kind, name, busy)
+	}
+	if kind == record.Step {
+		if s.steps[name] {
+			x.mu.Unlock()
+			return nil, x.park(kind, name, fmt.Sprintf("the name of step %q is used twice in one scope, at %s: in a loop, add what tells the rounds apart (\"%s/\"+id)", name, userLine(), name))
+		}
+		if s.steps == nil {
+			s.steps = make(map[string]bool)
+		}
+		s.steps[name] = true
+	}
+	if s.next < len(s.log) && s.log[s.next].recorded {
+		op := s.log[s.next]
+		if op.kind != kind || op.name != name || string(op.print) != string(print) {
+			x.mu.Unlock()
+			return nil, x.park(kind, name, s.difference(op, kind, name, print))
+		}
+		op.scope = s
+		s.busy = op
+		s.next++
+		if op.end != nil {
+			x.mu.Unlock()
+			return op, nil
+		}
+		s.live()
+		return op, nil
+	}
+	op := &operation{scope: s, kind: kind, name: name, print: print, seq: len(s.log)}
+	s.log = append(s.log, op)
+	s.next++
+	s.busy = op
+	s.live()
+	return op, nil
+}
+
+// live notes that an operation without a recorded result begins; called with x.mu held, which it releases. A cancellation meets it: what is recorded
+// replays undisturbed.
+func (s *scope) live() {
+	x := s.x
+	x.replaying = false
+	canceled := x.canceled
+	apply := canceled != nil && !x.applied
+	x.applied = x.applied || apply
+	x.mu.Unlock()
+	if apply {
+		x.cancel(cancellation(*canceled))
+	}
+}
+
+// collide answers an operation in a scope that is not free.
+func (s *scope) collide(kind record.Kind, name string, busy *operation) error {
+	what := fmt.Sprintf("%s %q", kind, name)
+	switch {
+	case busy == nil:
+		return s.x.park(kind, name, fmt.Sprintf("operation %s, at %s, after its scope has ended: a goroutine went on using the context", what, userLine()))
+	case busy.kind == record.Step && kind != record.Persist && ownGoroutine():
+		return &Error{Op: kind.String(), Name: name, ID: s.x.key.ID, Err: notDone(fmt.Errorf(
+			"operation with the outer context inside step %q: use the context that the step's function is given, and make operations before or after the step", busy.name))}
+	case ownGoroutine():
+		return s.x.park(kind, name, fmt.Sprintf("operation %s, at %s, inside %s %q: make it before or after", what, userLine(), busy.kind, busy.name))
+	}
+	return s.x.park(kind, name, fmt.Sprintf("%v in one scope: %s, at %s, while %s %q is in flight: open a scope with chttp.Go", errTwoOperations, what, userLine(), busy.kind, busy.name))
+}
+
+// park parks the execution and unwinds.
+func (x *execution) park(kind record.Kind, name, why string) error {
+	x.halt(&stop{cause: fmt.Errorf("%w: %s", ErrParked, why), park: why})
+	return x.unwind(kind.String(), name)
+}
+
+// difference puts what was recorded beside what the function does now (I7).
+func (s *scope) difference(was *operation, kind record.Kind, name string, print []byte) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the replay differs from the oplog at operation %d", was.seq)
+	if s.path != "" {
+		fmt.Fprintf(&b, " of scope %q", s.path)
+	}
+	fmt.Fprintf(&b, "\n  recorded: %s\n       now: %s\n        at: %s", describe(was.kind, was.name, was.print), describe(kind, name, print), userLine())
+	if was.kind == kind && was.name == name {
+		b.WriteString("\nthe request's method, URL, content type or body is another: something in it is not from the input or an operation")
+	}
+	return b.String()
+}
+
+func describe(kind record.Kind, name string, print []byte) string {
+	if len(print) == 0 {
+		return fmt.Sprintf("%s %q", kind, name)
+	}
+	return fmt.Sprintf("%s %q (fingerprint %x)", kind, name, print[:min(8, len(print))])
+}
+
+// close is called when the scope's function has returned. A recorded operation that it did not come to is a difference too.
+func (s *scope) close() {
+	x := s.x
+	x.mu.Lock()
+	s.closed = true
+	busy := s.busy
+	var missed *operation
+	if s.next < len(s.log) {
+		missed = s.log[s.next]
+	}
+	stopping := x.stop != nil
+	x.mu.Unlock()
+	switch {
+	case stopping:
+	case missed != nil:
+		why := fmt.Sprintf("the replay differs from the oplog at operation %d\n  recorded: %s\n       now: the function has returned", missed.seq, describe(missed.kind, missed.name, missed.print))
+		x.halt(&stop{cause: fmt.Errorf("%w: %s", ErrParked, why), park: why})
+	case busy != nil:
+		why := fmt.Sprintf("the function returned while %s %q is in flight on another goroutine: wait for it, or open a scope with chttp.Go", busy.kind, busy.name)
+		x.halt(&stop{cause: fmt.Errorf("%w: %s", ErrParked, why), park: why})
+	}
+}
+
+// note records e for op. It unwinds, or returns an error, when the execution is stopping.
+func (op *operation) note(e *record.Entry) error {
+	x := op.scope.x
+	e.Scope, e.Seq = op.scope.path, op.seq
+	if e.Phase != record.End {
+		e.Kind, e.Name, e.Print = op.kind, op.name, op.print
+	}
+	var size int
+	ok := x.change(func() {
+		size = -len(x.chunk)
+		x.chunk = record.AppendEntry(x.chunk, e)
+		size += len(x.chunk)
+		if e.Phase != record.End {
+			op.begin = e
+		}
+		if e.Phase != record.Begin {
+			op.end = e
+		}
+	})
+	if !ok {
+		return x.unwind(op.kind.String(), op.name)
+	}
+	if x.node.journal.bytes.Add(int64(size)) > maxJournal && !x.flush() { // Back-pressure: the journal is bounded.
+		return x.unwind(op.kind.String(), op.name)
+	}
+	return nil
+}
+
+// leave frees the scope for the next operation.
+func (op *operation) leave() {
+	x := op.scope.x
+	x.mu.Lock()
+	if op.scope.busy == op {
+		op.scope.busy = nil
+	}
+	x.mu.Unlock()
+}
+
+// output waits until everything before is durable (I5). It unwinds, or returns an error, when the execution is stopping.
+func (op *operation) output() error {
+	x := op.scope.x
+	x.mu.Lock()
+	x.effects = true
+	x.mu.Unlock()
+	if !x.flush() {
+		return x.unwind(op.kind.String(), op.name)
+	}
+	return nil
+}
+
+// stopping unwinds, or returns an error, when the execution is stopping.
+func (op *operation) stopping() error {
+	x := op.scope.x
+	x.mu.Lock()
+	s := x.stop
+	x.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return x.unwind(op.kind.String(), op.name)
+}
+
+// cancellation is the cause of a cancelled execution's context.
+func cancellation(why string) error {
+	if why == "" {
+		return ErrCanceled
+	}
+	return fmt.Errorf("%w: %s", ErrCanceled, why)
+}
+
+// ending says why ctx has ended, as a result to record.
+func ending(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, ctx.Err()) {
+		return cause
+	}
+	return &marked{cause, ctx.Err()}
+}

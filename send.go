@@ -1,0 +1,445 @@
+package chttp
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// Names of the built-in functions.
+const (
+	functionSend   = "chttp.send"   // delivers a sent message
+	functionFailed = "chttp.failed" // calls Options.Failed
+)
+
+// sendFunction is the built-in function of a sent message. The courier runs it, without a goroutine of its own.
+type sendFunction struct{}
+
+func (sendFunction) register(n *Node) {
+	n.registerFunction(&registration{name: functionSend, attempts: defaultAttempts, parcel: true})
+}
+
+// failedFunction is the built-in function that calls Options.Failed.
+type failedFunction struct{}
+
+func (failedFunction) register(n *Node) {
+	Resumable(functionFailed, func(ctx context.Context, in failure) (struct{}, error) {
+		if n.opt.Failed == nil {
+			return struct{}{}, nil
+		}
+		i := in.Info
+		i.Err = &replayed{text: in.Err, is: []error{stateErrors[i.State]}}
+		return struct{}{}, n.opt.Failed(ctx, i)
+	}).register(n)
+}
+
+// failure is the input of failedFunction.
+type failure struct {
+	Info Info
+	Err  string
+}
+
+// stateErrors are what a message that ended so is, to errors.Is.
+var stateErrors = map[string]error{
+	store.Rejected.String(): errRejected, store.Undelivered.String(): ErrNotDone, store.Unknown.String(): ErrUnknownOutcome,
+}
+
+var errRejected = errors.New("the peer rejected the message")
+
+// Put stores a message and returns as soon as it is durable; Run delivers it, across crashes, until it is answered or Policy.Until.
+// The answer is discarded; one of 400 and above, or none, is listed and given to Options.Failed. Called with the context of an
+// execution it is an operation of that execution: replayed, not sent twice. A nil error says that it is stored, not that it arrived.
+func (n *Node) Put(ctx context.Context, url, contentType string, body io.Reader) (ID, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, body)
+	if err != nil {
+		return "", &Error{Op: "put", Name: url, Err: notDone(err)}
+	}
+	req.Header.Set(headerContentType, contentType)
+	return n.Send(ctx, req)
+}
+
+// Send is Put for any request. Its headers are stored with it: give credentials through Destination.Authorize, which keeps them off the
+// disk. A Policy.ID that was sent before with the same request is that message again, and is not sent twice.
+func (n *Node) Send(ctx context.Context, req *http.Request) (ID, error) {
+	ids, err := n.SendAll(ctx, req)
+	if err != nil {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// SendAll stores several messages, all or none.
+func (n *Node) SendAll(ctx context.Context, reqs ...*http.Request) ([]ID, error) {
+	e := envOf(ctx)
+	policy := e.policy.over(n.opt.Policy)
+	list := make([]*outbound, len(reqs))
+	for i, req := range reqs {
+		o, err := n.outbound(req, policy)
+		if err != nil {
+			return nil, &Error{Op: "send", Name: targetName(req), ID: policy.ID, Err: notDone(err)}
+		}
+		list[i] = o
+	}
+	switch {
+	case len(reqs) == 0:
+		return nil, nil
+	case policy.ID != "" && len(reqs) > 1:
+		return nil, &Error{Op: "send", ID: policy.ID, Err: notDone(errors.New("Policy.ID names one message, and there are several: send them one by one"))}
+	case e.scope != nil && e.step == nil:
+		return e.scope.send(ctx, list, policy)
+	}
+	if err := n.open(); err != nil {
+		return nil, &Error{Op: "send", Name: targetName(reqs[0]), Err: notDone(err)}
+	}
+	ids, err := n.sendNow(ctx, list, policy)
+	if err != nil {
+		return nil, &Error{Op: "send", Name: targetName(reqs[0]), ID: policy.ID, Err: err}
+	}
+	return ids, nil
+}
+
+// outbound is a request that was checked and read.
+type outbound struct {
+	head    *record.Head
+	message *message // as Options.Destination sees it
+	print   []byte
+	name    string
+	key     ID // chosen by the caller, or ""
+	after   time.Duration
+}
+
+// outbound reads and checks a request.
+func (n *Node) outbound(req *http.Request, policy Policy) (*outbound, error) {
+	if err := policy.validate(); err != nil {
+		return nil, err
+	}
+	body, err := readRequest(req, n.opt.MaxValue)
+	if err != nil {
+		return nil, err
+	}
+	header := req.Header.Clone()
+	if req.Host != "" && req.Host != req.URL.Host {
+		header.Set("Host", req.Host)
+	}
+	o := &outbound{print: requestPrint(req, body), name: targetName(req), key: policy.ID}
+	if keys := header.Values(headerKey); len(keys) > 0 && o.key == "" {
+		if o.key, err = parseKey(keys); err != nil {
+			return nil, err
+		}
+	}
+	header.Del(headerKey)
+	o.head = &record.Head{
+		Method: method(req), URL: req.URL.String(), Header: header, Body: body, Destination: policy.Destination, Label: policy.Labels,
+		Chosen: o.key != "",
+	}
+	o.message = &message{
+		method: o.head.Method, url: req.URL, header: header, body: body, dest: policy.Destination,
+		info: Info{Function: functionSend, Labels: policy.Labels},
+	}
+	return o, nil
+}
+
+// fix decides when o may first be sent, and until when.
+func (n *Node) fix(ctx context.Context, o *outbound, policy Policy) (err error) {
+	o.head.Sent, o.head.Until, o.after, err = n.term(ctx, o.message, policy)
+	return err
+}
+
+// term fixes when a message may first be sent, and until when: whole seconds, the same in every attempt.
+func (n *Node) term(ctx context.Context, m *message, policy Policy) (sent, until int64, after time.Duration, err error) {
+	_, o, err := n.courier.destinationOf(ctx, m)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	policy = policy.over(o.Policy)
+	if err := policy.validate(); err != nil {
+		return 0, 0, 0, fmt.Errorf("Options.Destination: %w", err)
+	}
+	if policy.Until == 0 {
+		policy.Until = defaultUntilPlain
+		if n.courier.peer(m.authority()).certified() {
+			policy.Until = defaultUntil
+		}
+	}
+	first := time.Now().Add(policy.After).Truncate(time.Second)
+	last := time.Now().Add(policy.Until).Add(time.Second - 1).Truncate(time.Second)
+	return first.UnixMilli(), last.UnixMilli(), policy.After, nil
+}
+
+func method(req *http.Request) string {
+	if req.Method == "" {
+		return http.MethodGet
+	}
+	return req.Method
+}
+
+// targetName names a request for people: its method and URL without query and credentials.
+func targetName(req *http.Request) string {
+	if req == nil || req.URL == nil {
+		return ""
+	}
+	u := url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path}
+	return method(req) + " " + u.String()
+}
+
+// readRequest checks that a request can be kept and repeated, and reads its body.
+func readRequest(req *http.Request, limit int) ([]byte, error) {
+	switch {
+	case req == nil || req.URL == nil:
+		return nil, errors.New("the request has no URL")
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https" || req.URL.Host == "":
+		return nil, fmt.Errorf("the URL %q is not an absolute http or https URL", req.URL.Redacted())
+	case req.Header.Get("Upgrade") != "" || method(req) == http.MethodConnect:
+		return nil, errors.New("a connection that is upgraded cannot be recorded: use plain HTTP outside of chttp")
+	case len(req.Trailer) > 0:
+		return nil, errors.New("request trailers are not recorded")
+	}
+	for k, vs := range req.Header {
+		for _, v := range vs {
+			if !validField(k, v) {
+				return nil, fmt.Errorf("the header field %q is not valid: names are tokens, values have no line breaks", k)
+			}
+		}
+	}
+	if req.Body == nil || req.Body == http.NoBody {
+		return nil, nil
+	}
+	defer req.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(req.Body, int64(limit)+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the request's body: %w", err)
+	}
+	if len(body) > limit {
+		return nil, fmt.Errorf("the request's body is longer than Options.MaxValue, %d bytes", limit)
+	}
+	return body, nil
+}
+
+// validField tells whether a header field can be sent: a token, and a value that cannot end it (RFC 9110, section 5).
+func validField(name, value string) bool {
+	if name == "" {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("()<>@,;:\\\"/[]?={}", c) >= 0 {
+			return false
+		}
+	}
+	return !strings.ContainsAny(value, "\r\n\x00")
+}
+
+// requestPrint is the fingerprint that tells one request from another on our own side: the wire's, and the authority.
+func requestPrint(req *http.Request, body []byte) []byte {
+	return fingerprint(method(req), req.URL.Scheme+"://"+req.URL.Host+req.URL.EscapedPath(), req.URL.RawQuery,
+		req.Header.Get(headerContentType), req.Header.Get("Content-Encoding"), body)
+}
+
+// sendNow stores messages from outside an execution.
+func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
+	ids := make([]ID, len(list))
+	var first *execution
+	reg := n.function(functionSend)
+	for i, o := range list {
+		if err := n.fix(ctx, o, policy); err != nil {
+			return nil, notDone(err)
+		}
+		ids[i] = firstOf(o.key, newID())
+		if o.key != "" {
+			switch err := n.sentBefore(ctx, o.key, o.print); {
+			case errors.Is(err, errSentBefore) && len(list) == 1:
+				return ids, nil
+			case errors.Is(err, errSentBefore):
+			case err != nil:
+				return nil, err
+			}
+		}
+		if first == nil {
+			first = n.newExecution(store.Key{ID: ids[i]}, reg, o.head, o.print)
+			if o.after > 0 {
+				first.state, first.due = store.Waiting, first.created+o.after.Milliseconds()
+			}
+			continue
+		}
+		first.children = append(first.children, first.child(functionSend, ids[i], o.head, o.print, o.after))
+	}
+	resident := first.due == first.created && n.running() && n.enter(first)
+	first.mu.Lock()
+	first.leaving = !resident
+	first.touch()
+	first.mu.Unlock()
+	if err := first.durably(ctx); err != nil {
+		return n.sentByOther(ctx, ids, list, err)
+	}
+	if resident {
+		n.courier.post(first)
+	}
+	return ids, nil
+}
+
+// errSentBefore says that the very message is stored already.
+var errSentBefore = errors.New("sent before")
+
+func (n *Node) sentBefore(ctx context.Context, id ID, print []byte) error {
+	r, err := n.store.Read(ctx, store.Key{ID: id})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return notDone(err)
+	case samePrint(r.Print, print) != nil:
+		return notDone(ErrReused)
+	}
+	return errSentBefore
+}
+
+// sentByOther finds out, after a conflict, whether the one message was stored by another call at the same time.
+func (n *Node) sentByOther(ctx context.Context, ids []ID, list []*outbound, err error) ([]ID, error) {
+	if len(list) == 1 && errors.Is(err, errNotOwner) {
+		if e := n.sentBefore(ctx, ids[0], list[0].print); errors.Is(e, errSentBefore) {
+			return ids, nil
+		} else if e != nil {
+			return nil, e
+		}
+	}
+	return nil, err
+}
+
+// send is SendAll as an operation: the messages begin with this execution's own change.
+func (s *scope) send(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
+	h := sha256.New()
+	for _, o := range list {
+		h.Write(o.print)
+	}
+	name := list[0].name
+	if len(list) > 1 {
+		name = fmt.Sprintf("%s and %d more", name, len(list)-1)
+	}
+	op, err := s.enter(record.Send, name, h.Sum(nil))
+	if err != nil {
+		return nil, err
+	}
+	defer op.leave()
+	if op.end == nil {
+		if err := op.send(ctx, list, policy); err != nil {
+			return nil, err
+		}
+	}
+	if op.end.Err != nil {
+		return nil, s.x.node.unflatten(op.end.Err)
+	}
+	return op.ids(), nil
+}
+
+// send records the messages, or why there are none. Its error says that the execution is stopping.
+func (op *operation) send(ctx context.Context, list []*outbound, policy Policy) error {
+	x := op.scope.x
+	refuse := func(o *outbound, err error) error {
+		err = &Error{Op: "send", Name: o.name, ID: o.key, Err: notDone(err)}
+		return op.note(&record.Entry{Phase: record.Whole, Err: x.node.flatten(err)})
+	}
+	ids := make([]ID, len(list))
+	children := make([]child, len(list))
+	derived := x.derive(op)
+	for i, o := range list {
+		if err := x.node.fix(ctx, o, policy); err != nil {
+			return refuse(o, err)
+		}
+		switch {
+		case o.key != "":
+			ids[i] = o.key
+			if err := x.node.taken(ctx, o.key, o.print); err != nil {
+				return refuse(o, err)
+			}
+		case i == 0:
+			ids[i] = derived
+		default:
+			ids[i] = fmt.Sprintf("%s-%d", derived, i)
+		}
+		children[i] = x.child(functionSend, ids[i], o.head, o.print, o.after)
+	}
+	return op.beget(ids, children)
+}
+
+// outgoing makes of a stored message the one that the courier delivers.
+func (x *execution) outgoing() (*message, error) {
+	h := x.head
+	u, err := url.Parse(h.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the stored URL of message %q: %w", x.key.ID, err)
+	}
+	m := &message{
+		id: x.key.ID, method: h.Method, url: u, header: h.Header, body: h.Body, sent: h.Sent, until: h.Until, dest: h.Destination,
+		info: Info{ID: x.key.ID, Function: functionSend, State: store.Running.String(), Labels: h.Label}, minimal: true, derived: !h.Chosen,
+	}
+	// An earlier process, or an earlier stay in memory, may have made attempts (C6, A5).
+	x.mu.Lock()
+	m.left = x.reloaded
+	m.earlier = x.reloaded
+	x.mu.Unlock()
+	return m, nil
+}
+
+// delivered records how the sent message x ended, and begins the execution of Options.Failed where it is to hear of it.
+func (x *execution) delivered(e *end) {
+	n := x.node
+	now := time.Now()
+	t := &record.Tail{Err: n.flatten(e.err)}
+	bound := now.Add(n.opt.Linger)
+	if x.head.Chosen || e.state != store.Answered {
+		bound = now.Add(n.opt.Retention)
+	}
+	if e.response != nil {
+		t.Response = &record.Response{Status: e.response.Status}
+		if e.state != store.Answered {
+			t.Response.Body = e.response.Body[:min(len(e.response.Body), errorBody)]
+		}
+	}
+	if e.state != store.Answered {
+		n.opt.Logger.Warn("chttp: a message ended without success", "id", x.key.ID, "url", x.head.URL, "state", e.state.String(), "err", e.err)
+	}
+	x.mu.Lock()
+	if x.stop == nil {
+		if e.ack != nil {
+			x.acks = append(x.acks, *e.ack)
+		}
+		if e.state != store.Answered && n.opt.Failed != nil {
+			if c, err := x.failure(e, t); err == nil {
+				x.children = append(x.children, c)
+			}
+		}
+	}
+	x.mu.Unlock()
+	x.finish(&result{state: e.state, tail: t, bound: bound.UnixMilli()})
+}
+
+// failure makes the execution that calls Options.Failed.
+func (x *execution) failure(e *end, t *record.Tail) (child, error) {
+	in := failure{Info: Info{ID: x.key.ID, Function: functionSend, State: e.state.String(), Labels: x.head.Label}}
+	if t.Response != nil {
+		in.Info.Status = t.Response.Status
+		in.Err = fmt.Sprintf("%v with status %d", errRejected, t.Response.Status)
+	}
+	if e.err != nil {
+		in.Err = e.err.Error()
+	}
+	input, err := x.node.encode(in)
+	if err != nil {
+		return child{}, err
+	}
+	head := &record.Head{Input: input, Label: x.head.Label}
+	id := x.key.ID
+	if len(id) > 240 {
+		id = id[:240]
+	}
+	return x.child(functionFailed, "failed/"+id, head, inputPrint(functionFailed, input), 0), nil
+}

@@ -1,0 +1,344 @@
+package chttp
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// derive returns the id of what op makes: from the store's secret, the execution, its run and the place (C1), behind the time at which
+// the execution began, so that ids are in the order of time. A replay derives the same.
+func (x *execution) derive(op *operation) ID {
+	m := hmac.New(sha256.New, x.node.idKey)
+	var n [8]byte
+	for _, s := range []string{x.key.Scope, x.key.ID, op.place()} {
+		binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+		m.Write(n[:])
+		m.Write([]byte(s))
+	}
+	binary.BigEndian.PutUint64(n[:], x.run)
+	m.Write(n[:])
+	binary.BigEndian.PutUint64(n[:], uint64(x.created))
+	var id [22]byte
+	copy(id[:6], n[2:])
+	copy(id[6:], m.Sum(nil))
+	return idEncoding.EncodeToString(id[:])
+}
+
+var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+
+// child makes the child that op begins.
+func (x *execution) child(function string, id ID, head *record.Head, print []byte, after time.Duration) child {
+	now := time.Now().UnixMilli()
+	c := child{head: head}
+	c.Child = store.Child{
+		Key: store.Key{ID: id}, Run: x.node.runs.Add(1), Function: function, State: store.Running, Created: now, Due: now, Print: print,
+		Head: head.Append(make([]byte, 0, 128+len(head.Input)+len(head.Body))),
+	}
+	if after > 0 {
+		c.State, c.Due = store.Waiting, now+after.Milliseconds()
+	}
+	return c
+}
+
+// beget records that op begins the children; their parent's change carries them.
+func (op *operation) beget(ids []ID, children []child) error {
+	x := op.scope.x
+	x.mu.Lock()
+	x.effects = true
+	x.mu.Unlock()
+	e := &record.Entry{Phase: record.Whole}
+	for _, id := range ids {
+		e.Data = binary.AppendUvarint(e.Data, uint64(len(id)))
+		e.Data = append(e.Data, id...)
+	}
+	x.mu.Lock()
+	if x.stop == nil {
+		x.children = append(x.children, children...)
+	}
+	x.mu.Unlock()
+	return op.note(e)
+}
+
+// ids reads what beget recorded.
+func (op *operation) ids() (ids []ID) {
+	for b := op.end.Data; len(b) > 0; {
+		n, k := binary.Uvarint(b)
+		if k <= 0 || uint64(len(b)-k) < n {
+			return ids
+		}
+		ids = append(ids, string(b[k:k+int(n)]))
+		b = b[k+int(n):]
+	}
+	return ids
+}
+
+// taken tells whether id, which the caller chose, is of something else.
+func (n *Node) taken(ctx context.Context, id ID, print []byte) error {
+	r, err := n.store.Read(ctx, store.Key{ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return notDone(err)
+	}
+	return samePrint(r.Print, print)
+}
+
+// startChild is Start as an operation.
+func (s *scope) startChild(ctx context.Context, function string, id ID, head *record.Head, print []byte) (ID, error) {
+	op, err := s.enter(record.Start, function+"/"+id, print)
+	if err != nil {
+		return "", err
+	}
+	defer op.leave()
+	if op.end == nil {
+		x := s.x
+		chosen := id
+		if id == "" {
+			id = x.derive(op)
+		}
+		if chosen != "" {
+			if err := x.node.taken(ctx, id, print); err != nil {
+				err = &Error{Op: "start", Name: function, ID: id, Err: err}
+				if err := op.note(&record.Entry{Phase: record.Whole, Err: x.node.flatten(err)}); err != nil {
+					return "", err
+				}
+				return "", x.node.unflatten(op.end.Err)
+			}
+		}
+		if err := op.beget([]ID{id}, []child{x.child(function, id, head, print, 0)}); err != nil {
+			return "", err
+		}
+	}
+	if op.end.Err != nil {
+		return "", s.x.node.unflatten(op.end.Err)
+	}
+	return op.ids()[0], nil
+}
+
+// waitFor is Wait as an operation.
+func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
+	op, err := s.enter(record.Wait, id, nil)
+	if err != nil {
+		return err
+	}
+	defer op.leave()
+	if op.end == nil {
+		if !s.x.flush() { // What it waits for may have begun with our own change.
+			return op.stopping()
+		}
+		back := s.x.rest(time.Now().Add(restPause))
+		t, state, err := n.outcome(ctx, store.Key{ID: id})
+		back()
+		if err := op.stopping(); err != nil {
+			return err
+		}
+		e := &record.Entry{Phase: record.Whole}
+		switch {
+		case err != nil && ctx.Err() != nil:
+			e.Err = s.x.node.flatten(&Error{Op: "wait", ID: id, Err: ending(ctx)})
+		case err != nil:
+			e.Err = s.x.node.flatten(&Error{Op: "wait", ID: id, Err: err})
+		case state == store.Parked:
+			e.Err = s.x.node.flatten(&Error{Op: "wait", ID: id, Err: fmt.Errorf("%w: %s", ErrParked, t.Why)})
+		default:
+			e.Err, e.Data = t.Err, t.Value
+		}
+		if err := op.note(e); err != nil {
+			return err
+		}
+	}
+	if op.end.Err != nil {
+		return s.x.node.unflatten(op.end.Err)
+	}
+	return op.decode(op.end.Data, p)
+}
+
+// cancel asks the execution of key to end.
+func (n *Node) cancel(ctx context.Context, key store.Key, why string) error {
+	for {
+		x := n.resident(key)
+		if x == nil {
+			lock := n.stripe(key)
+			lock.Lock()
+			r, err := n.store.Read(ctx, key)
+			if err != nil || r.State.Finished() {
+				lock.Unlock()
+				if errors.Is(err, store.ErrNotFound) {
+					return ErrNotFound
+				}
+				return err
+			}
+			x, err = n.restore(ctx, r)
+			if n.resident(key) != nil || !n.enter(x) {
+				lock.Unlock()
+				select {
+				case <-ctx.Done():
+					return unknownOutcome(context.Cause(ctx))
+				case <-time.After(lazyFlush):
+				}
+				continue
+			}
+			lock.Unlock()
+			if err != nil || r.State == store.Parked || !n.running() {
+				return n.cancelIdle(ctx, x, why, r.State == store.Parked)
+			}
+			defer x.begin()
+		}
+		if x.requestCancel(why) {
+			if !x.flush() {
+				continue
+			}
+			return nil
+		}
+		if err := n.settled(ctx, key); err != nil {
+			return err
+		}
+	}
+}
+
+// requestCancel notes the cancellation and, unless the run is still replaying, ends its context. False: x is leaving memory.
+func (x *execution) requestCancel(why string) bool {
+	x.mu.Lock()
+	if x.stop != nil || x.leaving {
+		x.mu.Unlock()
+		return false
+	}
+	if x.canceled != nil {
+		x.mu.Unlock()
+		return true
+	}
+	x.canceled = &why
+	x.chunk = record.AppendEntry(x.chunk, &record.Entry{Phase: record.Cancel, Data: []byte(why)})
+	x.touch()
+	live := x.active && !x.replaying
+	x.applied = live
+	x.mu.Unlock()
+	if live {
+		x.cancel(cancellation(why))
+	}
+	return true
+}
+
+// cancelIdle cancels what no run is under way for: what is parked ends canceled, the rest finds it recorded.
+func (n *Node) cancelIdle(ctx context.Context, x *execution, why string, parked bool) error {
+	if parked {
+		x.finish(&result{
+			state: store.Canceled, bound: time.Now().Add(n.opt.Retention).UnixMilli(),
+			tail: &record.Tail{Err: n.flatten(cancellation(why))},
+		})
+		return n.settled(ctx, x.key)
+	}
+	x.mu.Lock()
+	x.canceled = &why
+	x.chunk = record.AppendEntry(x.chunk, &record.Entry{Phase: record.Cancel, Data: []byte(why)})
+	x.leaving = true
+	x.touch()
+	x.mu.Unlock()
+	return n.settled(ctx, x.key)
+}
+
+// settled waits until what leaves memory has left it.
+func (n *Node) settled(ctx context.Context, key store.Key) error {
+	for x := n.resident(key); x != nil; x = n.resident(key) {
+		x.mu.Lock()
+		g := x.group
+		leaving := x.leaving || x.stop != nil
+		x.mu.Unlock()
+		if !leaving {
+			return nil
+		}
+		if g != nil {
+			if err := n.journal.wait(ctx, g); err != nil {
+				return unknownOutcome(err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return unknownOutcome(context.Cause(ctx))
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Lookup returns what is known of one of the node's own executions: a function's or a sent message's. It returns ErrNotFound for an
+// id that was never stored or is forgotten.
+func (n *Node) Lookup(ctx context.Context, id ID) (Info, error) {
+	if s, _, err := inside(ctx, "lookup", id); err == nil {
+		return s.lookup(ctx, n, id)
+	}
+	r, err := n.store.Read(ctx, store.Key{ID: id})
+	if errors.Is(err, store.ErrNotFound) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return Info{}, &Error{Op: "lookup", ID: id, Err: err}
+	}
+	return n.info(r), nil
+}
+
+// lookup is Lookup as an operation.
+func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
+	op, err := s.enter(record.Wait, "lookup/"+id, nil)
+	if err != nil {
+		return Info{}, err
+	}
+	defer op.leave()
+	var f failure
+	if op.end == nil {
+		i, err := n.Lookup(context.WithoutCancel(context.WithValue(ctx, envKey{}, &noEnv)), id)
+		if i.Err != nil {
+			f.Err = i.Err.Error()
+			i.Err = nil
+		}
+		f.Info = i
+		e := &record.Entry{Phase: record.Whole, Err: s.x.node.flatten(err)}
+		if e.Data, err = json.Marshal(f); err != nil {
+			return Info{}, err // strings and numbers only
+		}
+		if err := op.note(e); err != nil {
+			return Info{}, err
+		}
+	}
+	if op.end.Err != nil {
+		return Info{}, s.x.node.unflatten(op.end.Err)
+	}
+	if err := json.Unmarshal(op.end.Data, &f); err != nil {
+		return Info{}, s.x.park(op.kind, op.name, "a recorded lookup cannot be read: "+err.Error())
+	}
+	if f.Err != "" {
+		f.Info.Err = &replayed{text: f.Err, is: []error{stateErrors[f.Info.State]}}
+	}
+	return f.Info, nil
+}
+
+// info says of r what Info has room for.
+func (n *Node) info(r *store.Record) Info {
+	i := Info{ID: r.ID, Function: r.Function, State: r.State.String()}
+	if h, err := record.ParseHead(r.Head); err == nil {
+		i.Principal, i.Labels = h.Principal, h.Label
+	}
+	t, err := record.ParseTail(r.Tail)
+	if err != nil {
+		return i
+	}
+	if t.Response != nil {
+		i.Status = t.Response.Status
+	}
+	i.Err = n.unflatten(t.Err)
+	if r.State == store.Parked {
+		i.Err = fmt.Errorf("%w: %s", ErrParked, t.Why)
+	}
+	return i
+}

@@ -1,0 +1,197 @@
+package chttp
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
+)
+
+// known serves what every certified server has under /.well-known/chttp.
+type known struct{ node *Node }
+
+// WellKnown serves the message URLs, acknowledgements and discovery; Handler does so itself where it is mounted at the root.
+func (n *Node) WellKnown() http.Handler { return &known{n} }
+
+// maxBulkBody bounds the body of acknowledgements in bulk.
+const maxBulkBody = 1 << 20
+
+// ServeHTTP answers requests for the well-known resources.
+func (k *known) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	read := r.Method == http.MethodGet || r.Method == http.MethodHead
+	path := r.URL.Path
+	switch {
+	case path == wellKnown && read:
+		k.discover(w)
+	case path == wellKnown:
+		notAllowed(w, "GET, HEAD")
+	case path == pathAcks && r.Method == http.MethodPost:
+		k.bulk(w, r)
+	case path == pathAcks:
+		notAllowed(w, "POST")
+	case !strings.HasPrefix(path, prefixOfMessage):
+		k.refuse(w, problemNotFound, &verdict{State: stateNone})
+	case read:
+		k.show(w, path)
+	case r.Method == http.MethodDelete:
+		k.acknowledge(w, r)
+	default:
+		notAllowed(w, "GET, HEAD, DELETE")
+	}
+}
+
+func notAllowed(w http.ResponseWriter, allow string) {
+	w.Header().Set("Allow", allow)
+	http.Error(w, "this resource answers "+allow, http.StatusMethodNotAllowed)
+}
+
+func (k *known) refuse(w http.ResponseWriter, p problem, v *verdict) {
+	v.Now, v.Store = time.Now().Unix(), k.node.id.Store
+	p.write(w, v)
+}
+
+// located is the verdict running, with the message's URL.
+func (k *known) located(in *inbound) *verdict {
+	v := in.verdict(stateRunning)
+	v.Message = k.node.caps.messageURL(in.key)
+	return v
+}
+
+// discover answers with discovery (section 8).
+func (k *known) discover(w http.ResponseWriter) {
+	maxBody := int64(defaultMaxBody)
+	k.node.mu.Lock()
+	for _, f := range k.node.functions {
+		if f.server != nil {
+			maxBody = min(maxBody, f.server.opt.MaxBody)
+		}
+	}
+	k.node.mu.Unlock()
+	b, err := json.Marshal(discovery{
+		Versions: []int{protocolVersion}, Store: k.node.id.Store, Retention: period(certifiedRetention), Linger: period(k.node.opt.Linger),
+		Skew: period(skew), MaxBody: maxBody, Ack: []string{ackHeader, ackDelete, ackBulk}, Now: time.Now().Unix(),
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set(headerContentType, typeJSON)
+	w.Header().Set(headerCacheControl, valueNoStore)
+	_, _ = w.Write(append(b, '\n'))
+}
+
+// find returns the record that a message URL names, or answers that there is none.
+func (k *known) find(w http.ResponseWriter, r *http.Request, path string) (key store.Key, rec *store.Record, ok bool) {
+	key, ok = k.node.caps.parse(path)
+	if !ok {
+		k.refuse(w, problemNotFound, &verdict{State: stateNone})
+		return key, nil, false
+	}
+	rec, err := k.node.store.Read(r.Context(), key)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && k.node.resident(key) != nil:
+		return key, &store.Record{Key: key, State: store.Running}, true
+	case errors.Is(err, store.ErrNotFound):
+		k.refuse(w, problemNotFound, &verdict{ID: key.ID, State: stateNone})
+		return key, nil, false
+	case err != nil:
+		k.refuse(w, problemUncertain, &verdict{ID: key.ID, State: stateRunning})
+		return key, nil, false
+	}
+	return key, rec, true
+}
+
+// show answers with the outcome, as S6 (A3).
+func (k *known) show(w http.ResponseWriter, path string) {
+	key, r, ok := k.find(w, &http.Request{}, path)
+	if !ok {
+		return
+	}
+	v := &verdict{ID: key.ID, Message: path}
+	switch {
+	case r.State == store.Acknowledged:
+		v.State = stateGone
+		k.refuse(w, problemAcknowledged, v)
+		return
+	case r.State == store.Parked:
+		v.State = stateRunning
+		k.refuse(w, problemParked, v)
+		return
+	case !r.State.Finished():
+		v.State, v.Now, v.Store = stateRunning, time.Now().Unix(), k.node.id.Store
+		w.Header().Set(headerCertified, v.String())
+		w.Header().Set(headerCacheControl, valueNoStore)
+		w.Header().Set(headerRetryAfter, "1")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	t, err := record.ParseTail(r.Tail)
+	if err != nil || t.Response == nil {
+		v.State = stateRunning
+		k.refuse(w, problemUncertain, v)
+		return
+	}
+	v.State, v.Replayed, v.Now, v.Store = stateDone, true, time.Now().Unix(), k.node.id.Store
+	if r.Certified {
+		v.Until = r.Bound / 1000
+	}
+	writeResponse(w, t.Response, v)
+}
+
+// acknowledge drops the outcome (A2, A3).
+func (k *known) acknowledge(w http.ResponseWriter, r *http.Request) {
+	at, err := parseAckAt(r.Header.Values(headerCertified))
+	if err != nil {
+		k.refuse(w, problemCertifiedInvalid.because(err), &verdict{State: stateRefused})
+		return
+	}
+	key, rec, ok := k.find(w, r, r.URL.Path)
+	if !ok {
+		return
+	}
+	if !rec.State.Finished() {
+		k.refuse(w, problemInProgress, &verdict{ID: key.ID, State: stateRunning})
+		return
+	}
+	if g := k.node.acked(key, at); g != nil {
+		if err := k.node.journal.wait(r.Context(), g); err != nil {
+			return
+		}
+	}
+	w.Header().Set(headerCertified, (&verdict{ID: key.ID, State: stateGone, Now: time.Now().Unix(), Store: k.node.id.Store}).String())
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// bulk takes many acknowledgements. Those of messages that are not ours, or unknown, or unfinished, are passed over (A4).
+func (k *known) bulk(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBulkBody))
+	if err != nil {
+		k.refuse(w, problemTooLarge, &verdict{State: stateRefused})
+		return
+	}
+	list, err := parseBulkAcks(body)
+	if err != nil {
+		k.refuse(w, problemCertifiedInvalid.because(err), &verdict{State: stateRefused})
+		return
+	}
+	var last *group
+	for _, a := range list.Acks {
+		if key, ok := k.node.caps.parse(a.Message); ok {
+			if g := k.node.acked(key, a.At); g != nil {
+				last = g
+			}
+		}
+	}
+	if last != nil {
+		if err := k.node.journal.wait(r.Context(), last); err != nil {
+			return
+		}
+	}
+	w.Header().Set(headerCacheControl, valueNoStore)
+	w.WriteHeader(http.StatusNoContent)
+}
