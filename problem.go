@@ -28,6 +28,9 @@ const (
 	codeStorageFull      problemCode = "storage-full"
 	codeTooLarge         problemCode = "too-large"
 	codeNotFound         problemCode = "not-found"
+	codeUnauthorized     problemCode = "unauthorized"
+	codeIncomplete       problemCode = "incomplete"
+	codeNotRecordable    problemCode = "not-recordable"
 )
 
 // problemTypes begins every problem's type; the code follows. It leads to the code's heading in the published protocol.
@@ -51,6 +54,9 @@ var problemTitles = map[problemCode]string{
 	codeStorageFull:      "Storage is full",
 	codeTooLarge:         "Content is too large",
 	codeNotFound:         "Message is not known",
+	codeUnauthorized:     "Credentials are missing or not good",
+	codeIncomplete:       "Content is incomplete",
+	codeNotRecordable:    "Request cannot be recorded",
 }
 
 // problem is an answer that is no outcome, as application/problem+json (RFC 9457). Nothing in it is another principal's.
@@ -93,7 +99,7 @@ var (
 	problemStaleAttempt = problem{
 		Status: http.StatusPreconditionFailed, Code: codeStaleAttempt,
 		Detail: "The attempt's at is out of bounds, so this may be a delayed copy of a message that is over. Nothing was done: " +
-			"send it again with a later at that is not behind until, and compare your clock with the now in Certified.",
+			"send it again with the present time as at, no later than until, and compare your clock with the now in Certified.",
 		Retryable: true,
 	}
 	problemTooLong = problem{
