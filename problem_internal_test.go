@@ -14,6 +14,7 @@ var standingProblems = []problem{
 	problemKeyMissing, problemKeyInvalid, problemShortKey, problemKeyReused, problemCertifiedInvalid, problemDigestMismatch,
 	problemStaleAttempt, problemTooLong, problemInProgress, problemUncertain, problemParked, problemAcknowledged, problemCrashed,
 	problemQuota, problemOverloaded, problemStorageFull, problemTooLarge, problemNotFound,
+	problemUnauthorized, problemIncomplete, problemUpgrade,
 }
 
 func TestEveryStandingProblemTellsWhatItIsAndWhatToDo(t *testing.T) {
