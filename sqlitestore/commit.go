@@ -13,20 +13,21 @@ import (
 func (w *writer) commit(b *store.Batch, careful bool) (*store.Report, error) {
 	report := &store.Report{Results: make([]store.Result, len(b.Changes))}
 	err := w.transact(func() error {
-		incarnation, floor, err := w.readNode()
+		n, err := w.readNode()
 		if err != nil {
 			return err
 		}
 		// The lock keeps others from the file. This holds even if somebody removed it.
-		if floor == nil || b.Token.Node != w.name || b.Token.Incarnation != uint64(incarnation) {
+		if b.Token != n.token() || !n.floored {
 			return store.ErrFenced
 		}
-		report.Floor = max(*floor, b.Floor)
-		if report.Floor > *floor {
-			if _, err := w.setFloor.exec(report.Floor); err != nil {
+		if b.Floor > n.floor {
+			n.floor = b.Floor
+			if err := w.writeNode(n); err != nil {
 				return err
 			}
 		}
+		report.Floor = n.floor
 		for i := range b.Changes {
 			c := &b.Changes[i]
 			if report.Results[i], err = w.change(c, report.Floor, careful && len(c.Children) > 0); err != nil {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -38,12 +37,12 @@ func Open(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	s := &Store{path: path, lock: lock, mode: "rw"}
+	s := newStore(path, "rw")
+	s.lock = lock
 	if err := s.openWriter(); err != nil {
 		lock.Close()
 		return nil, s.explain("open store "+path, err)
 	}
-	s.openReaders()
 	return s, nil
 }
 
@@ -54,7 +53,7 @@ func OpenReader(path string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{path: path, mode: "ro"}
+	s := newStore(path, "ro")
 	c, err := connect(path, s.mode)
 	if err != nil {
 		return nil, s.explain("open store "+path, s.openError(err))
@@ -67,7 +66,6 @@ func OpenReader(path string) (*Store, error) {
 	if err != nil {
 		return nil, s.explain("open store "+path, err)
 	}
-	s.openReaders()
 	return s, nil
 }
 
@@ -130,7 +128,6 @@ func (s *Store) openWriter() error {
 		c.Close()
 		return err
 	}
-	s.name = s.w.name
 	return nil
 }
 
@@ -204,9 +201,10 @@ func migrate(c *conn, v int64) error {
 	}
 	script := "BEGIN IMMEDIATE;\n" + string(sql)
 	if v == 1 {
-		secret := make([]byte, 32)
-		rand.Read(secret)
-		script += fmt.Sprintf("INSERT INTO chttp_node (one, name, secret, incarnation) VALUES (1, '%s', x'%x', 0);\n", rand.Text()[:8], secret)
+		n := node{name: rand.Text()[:8], secret: make([]byte, 32)}
+		rand.Read(n.secret)
+		script += fmt.Sprintf("INSERT INTO chttp_node (one, name, secret, incarnation, sum) VALUES (1, '%s', x'%x', 0, %d);\n",
+			n.name, n.secret, n.sum())
 	}
 	script += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", applicationID, v)
 	if err := c.run(script); err != nil {
@@ -214,13 +212,4 @@ func migrate(c *conn, v int64) error {
 		return err
 	}
 	return nil
-}
-
-// openReaders makes the pool of read connections, which are opened when they are first wanted.
-func (s *Store) openReaders() {
-	s.readers = make(chan *reader, max(4, runtime.GOMAXPROCS(0)))
-	for range cap(s.readers) {
-		s.readers <- nil
-	}
-	s.closed = make(chan struct{})
 }

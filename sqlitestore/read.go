@@ -12,64 +12,6 @@ import (
 // columns are those of a record, in the order of scanRecord.
 const columns = "id, scope, run, version, state, certified, created, due, bound, fixed, moved, blobs, function, print, tail, head, oplog"
 
-// reader is one connection that reads. In WAL mode it sees the last commit before each of its statements and waits for nobody.
-type reader struct {
-	*conn
-	read, chunks, due, facts *stmt
-}
-
-func newReader(path, mode string) (*reader, error) {
-	c, err := connect(path, mode, "query_only = ON", "temp_store = MEMORY")
-	if err != nil {
-		return nil, err
-	}
-	r := &reader{conn: c}
-	for _, p := range []struct {
-		st  **stmt
-		sql string
-	}{
-		{&r.read, "SELECT " + columns + " FROM chttp_record WHERE id = ? AND scope = ?"},
-		{&r.chunks, `SELECT 1, blobs & 0xffffffff, oplog FROM chttp_record WHERE id = ?1 AND scope = ?2 AND oplog IS NOT NULL
-			UNION ALL SELECT n, sum, data FROM chttp_chunk WHERE id = ?1 AND scope = ?2 ORDER BY 1`},
-		{&r.due, "SELECT " + columns + " FROM chttp_record WHERE state <= 2 AND (due, id, scope) > (?, ?, ?) ORDER BY due, id, scope LIMIT ?"},
-		{&r.facts, "SELECT name, sum, value FROM chttp_fact"},
-	} {
-		if *p.st, err = c.keep(p.sql); err != nil {
-			c.Close()
-			return nil, err
-		}
-	}
-	return r, nil
-}
-
-// withReader lends do an idle read connection.
-func (s *Store) withReader(ctx context.Context, do func(r *reader) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var r *reader
-	select {
-	case <-s.closed:
-		return store.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	case r = <-s.readers:
-	}
-	defer func() { s.readers <- r }()
-	select {
-	case <-s.closed: // select chooses at random when Close has begun
-		return store.ErrClosed
-	default:
-	}
-	if r == nil {
-		var err error
-		if r, err = newReader(s.path, s.mode); err != nil {
-			return err
-		}
-	}
-	return do(r)
-}
-
 // Read implements store.Store.
 func (s *Store) Read(ctx context.Context, key store.Key) (*store.Record, error) {
 	var record *store.Record
@@ -154,16 +96,21 @@ func (s *Store) Facts(ctx context.Context) ([]store.Fact, error) {
 	var facts []store.Fact
 	err := s.withReader(ctx, func(r *reader) error {
 		return r.facts.query(context.Background(), func(row []driver.Value) error {
-			name, _ := row[0].(string)
-			value, _ := row[2].([]byte)
-			if row[1] != factSum(name, value) {
-				return damaged("fact %q", name)
-			}
-			facts = append(facts, store.Fact{Name: name, Value: append([]byte{}, value...)})
-			return nil
+			fact, err := scanFact(row)
+			facts = append(facts, fact)
+			return err
 		})
 	})
 	return facts, s.explain("read facts", err)
+}
+
+func scanFact(row []driver.Value) (store.Fact, error) {
+	name, _ := row[0].(string)
+	value, _ := row[2].([]byte)
+	if row[1] != factSum(name, value) {
+		return store.Fact{}, damaged("fact %q", name)
+	}
+	return store.Fact{Name: name, Value: append([]byte{}, value...)}, nil
 }
 
 func collect(records *[]*store.Record) func(row []driver.Value) error {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"time"
 
@@ -42,15 +43,21 @@ var filePragmas = []string{
 type Store struct {
 	path string   // absolute
 	mode string   // how its connections open the file
-	name string   // the store's public name
 	lock *os.File // nil for a reader
 
 	mu sync.Mutex // guards w
 	w  *writer    // nil for a reader, and once closed
 
-	readers chan *reader  // idle ones; nil stands for one not yet opened
+	readers readers
 	closed  chan struct{} // closed by Close
 	closing sync.Once
+}
+
+func newStore(path, mode string) *Store {
+	return &Store{
+		path: path, mode: mode, closed: make(chan struct{}),
+		readers: readers{slots: make(chan struct{}, max(4, runtime.GOMAXPROCS(0)))},
+	}
 }
 
 var _ store.Store = (*Store)(nil)
@@ -107,11 +114,7 @@ func (s *Store) Close() error {
 	var errs []error
 	s.closing.Do(func() {
 		close(s.closed)
-		for range cap(s.readers) {
-			if r := <-s.readers; r != nil {
-				errs = append(errs, r.Close())
-			}
-		}
+		errs = append(errs, s.readers.close())
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.w != nil {

@@ -1,8 +1,6 @@
 package sqlitestore
 
 import (
-	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -14,12 +12,9 @@ import (
 // writer is the one connection that writes, with its statements prepared. Its user holds Store.mu.
 type writer struct {
 	*conn
-	name   string
-	secret []byte
-
 	begin, commitStmt, rollback        *stmt
 	savepoint, undo                    *stmt
-	node, setFloor, setIncarnation     *stmt
+	node, setNode                      *stmt
 	insert, update, updateDrop, forget *stmt
 	insertChunk, forgetChunks          *stmt
 	read                               *stmt
@@ -29,15 +24,6 @@ type writer struct {
 
 func newWriter(c *conn) (*writer, error) {
 	w := &writer{conn: c}
-	row, err := c.ask("SELECT name, secret FROM chttp_node")
-	if err != nil {
-		return nil, fmt.Errorf("read the node: %w", err)
-	}
-	w.name, _ = row[0].(string)
-	w.secret, _ = row[1].([]byte)
-	if w.name == "" || len(w.secret) != 32 {
-		return nil, damaged("the node's row")
-	}
 	for _, p := range []struct {
 		st  **stmt
 		sql string
@@ -47,9 +33,8 @@ func newWriter(c *conn) (*writer, error) {
 		{&w.rollback, "ROLLBACK"},
 		{&w.savepoint, "SAVEPOINT change"},
 		{&w.undo, "ROLLBACK TO change"},
-		{&w.node, "SELECT incarnation, floor FROM chttp_node"},
-		{&w.setFloor, "UPDATE chttp_node SET floor = ?"},
-		{&w.setIncarnation, "UPDATE chttp_node SET incarnation = ?, floor = ?"},
+		{&w.node, "SELECT " + nodeColumns + " FROM chttp_node"},
+		{&w.setNode, "UPDATE chttp_node SET incarnation = ?, floor = ?, sum = ?"},
 		{&w.insert, `INSERT INTO chttp_record (id, scope, run, version, state, certified, chunked, created, due, bound,
 			fixed, moved, blobs, function, print, tail, head, oplog)
 			VALUES (?, ?, ?, 1, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`},
@@ -74,11 +59,13 @@ func newWriter(c *conn) (*writer, error) {
 			) ORDER BY bound LIMIT ?3`},
 		{&w.sweepOne, "DELETE FROM chttp_record WHERE id = ? AND scope = ?"},
 	} {
+		var err error
 		if *p.st, err = c.keep(p.sql); err != nil {
 			return nil, err
 		}
 	}
-	return w, nil
+	_, err := w.readNode()
+	return w, err
 }
 
 // transact runs do in a write transaction and commits. What do refuses is rolled back: its error means that nothing was done.
@@ -104,47 +91,21 @@ func (w *writer) transact(do func() error) error {
 }
 
 func (w *writer) join(floor int64) (store.Identity, error) {
-	var id store.Identity
-	err := w.transact(func() error {
-		incarnation, f, err := w.readNode()
-		if err != nil {
+	var n node
+	err := w.transact(func() (err error) {
+		if n, err = w.readNode(); err != nil {
 			return err
 		}
-		if f != nil {
-			floor = *f
+		n.incarnation++
+		if !n.floored {
+			n.floor, n.floored = floor, true
 		}
-		if _, err := w.setIncarnation.exec(incarnation+1, floor); err != nil {
-			return err
-		}
-		id = store.Identity{
-			Token:  store.Token{Node: w.name, Incarnation: uint64(incarnation + 1)},
-			Store:  w.name,
-			Secret: append([]byte(nil), w.secret...),
-			Floor:  floor,
-		}
-		return nil
+		return w.writeNode(n)
 	})
 	if err != nil {
 		return store.Identity{}, err
 	}
-	return id, nil
-}
-
-// readNode returns the incarnation and the floor, nil if there is none yet.
-func (w *writer) readNode() (incarnation int64, floor *int64, err error) {
-	n := 0
-	err = w.node.query(context.Background(), func(row []driver.Value) error {
-		n++
-		incarnation, _ = row[0].(int64)
-		if f, ok := row[1].(int64); ok {
-			floor = &f
-		}
-		return nil
-	})
-	if err == nil && n != 1 {
-		err = damaged("the node's row")
-	}
-	return incarnation, floor, err
+	return store.Identity{Token: n.token(), Store: n.name, Secret: n.secret, Floor: n.floor}, nil
 }
 
 // errTaken ends an attempt at a batch in which a child's key turned out to be taken after some of its change was written.

@@ -53,5 +53,6 @@ CREATE TABLE chttp_node (
 	name        TEXT    NOT NULL, -- public name of the store, renewed when it is restored from a copy
 	secret      BLOB    NOT NULL,
 	incarnation INTEGER NOT NULL,
-	floor       INTEGER            -- null until the first join
+	floor       INTEGER,          -- null until the first join
+	sum         INTEGER NOT NULL
 ) STRICT;
