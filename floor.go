@@ -62,8 +62,8 @@ func (n *Node) sweep(ctx context.Context, floor int64) {
 }
 
 func (j *journal) lastSwept() int {
-	j.writing.Lock()
-	defer j.writing.Unlock()
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	return j.swept
 }
 

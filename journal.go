@@ -21,17 +21,18 @@ type journal struct {
 	writing sync.Mutex    // held by who commits
 	bytes   atomic.Int64  // recorded and not taken
 
-	mu    sync.Mutex // guards what follows
-	queue []*execution
-	next  *group
-	acks  []store.Ack
-	facts []store.Fact
-	raise int64 // the floor
-	sweep int
-	spare []*execution
-	pause time.Duration // after a batch that the store had no room for
-	swept int           // by the last sweep
-	armed bool          // lazy was signalled for what has gathered
+	mu     sync.Mutex // guards what follows
+	queue  []*execution
+	next   *group
+	acks   []store.Ack
+	facts  []store.Fact
+	raise  int64 // the floor
+	sweep  int
+	spare  []*execution
+	pause  time.Duration // after a batch that the store had no room for
+	swept  int           // by the last sweep
+	armed  bool          // lazy was signalled for what has gathered
+	wanted bool          // somebody waits for what has gathered
 }
 
 // group is those who wait for the same batch.
@@ -70,18 +71,44 @@ func (j *journal) put(f func(j *journal)) *group {
 	return j.next
 }
 
-// want has g's batch written now. Where no writer runs, the caller writes.
+// want has g's batch written now. Where no writer runs, the caller writes, or leaves it to whoever writes at this moment, perhaps
+// itself further up.
 func (j *journal) want(g *group) {
-	if !j.node.running() {
-		j.write()
-		return
-	}
 	j.mu.Lock()
 	due := g == j.next
+	j.wanted = j.wanted || due
 	j.mu.Unlock()
-	if due {
+	switch {
+	case !due:
+	case j.node.running():
 		signal(j.wake)
+	default:
+		j.drain()
 	}
+}
+
+// drain writes until nobody wants a batch. Who finds another writing leaves it to that one, which looks again before it goes.
+func (j *journal) drain() {
+	for j.isWanted() && j.writing.TryLock() {
+		for j.isWanted() {
+			j.writeOnce()
+			time.Sleep(j.rest())
+		}
+		j.writing.Unlock()
+	}
+}
+
+func (j *journal) isWanted() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.wanted
+}
+
+// rest is how long to leave the store alone after it had no room.
+func (j *journal) rest() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.pause
 }
 
 func signal(c chan struct{}) {
@@ -110,11 +137,11 @@ func (j *journal) run(ctx context.Context) {
 			continue
 		}
 		j.write()
-		if j.pause > 0 {
+		if pause := j.rest(); pause > 0 {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(j.pause):
+			case <-time.After(pause):
 			}
 			signal(j.wake)
 		}
@@ -124,13 +151,21 @@ func (j *journal) run(ctx context.Context) {
 // write commits what has gathered.
 func (j *journal) write() {
 	j.writing.Lock()
-	defer j.writing.Unlock()
+	j.writeOnce()
+	j.writing.Unlock()
+	if !j.node.running() {
+		j.drain()
+	}
+}
+
+// writeOnce is write; called with j.writing held.
+func (j *journal) writeOnce() {
 	j.mu.Lock()
 	xs, g := j.queue, j.next
 	b := &store.Batch{Token: j.node.id.Token, Now: time.Now().UnixMilli(), Acks: j.acks, Facts: j.facts, Floor: j.raise, Sweep: j.sweep}
 	j.queue, j.spare = j.spare[:0], nil
 	j.next = &group{done: make(chan struct{})}
-	j.acks, j.facts, j.raise, j.sweep, j.armed = nil, nil, 0, 0, false
+	j.acks, j.facts, j.raise, j.sweep, j.armed, j.wanted = nil, nil, 0, 0, false, false
 	j.bytes.Store(0)
 	j.mu.Unlock()
 	defer close(g.done)
@@ -162,8 +197,9 @@ func (j *journal) commit(b *store.Batch, xs []*execution) {
 	report, err := j.attempt(b)
 	switch {
 	case err == nil:
-		j.pause = 0
-		j.swept = report.Swept
+		j.mu.Lock()
+		j.pause, j.swept = 0, report.Swept
+		j.mu.Unlock()
 		j.node.floor.Store(max(report.Floor, j.node.floor.Load()))
 		for i, x := range xs {
 			x.committed(&b.Changes[i], &report.Results[i])
@@ -183,6 +219,7 @@ func (j *journal) commit(b *store.Batch, xs []*execution) {
 			j.noRoom(b, xs, err)
 			return
 		}
+		j.keep(b.Facts)
 		j.commit(&first, xs[:half])
 		j.commit(&rest, xs[half:])
 	case len(xs) == 1 && j.healthy(b):
@@ -206,7 +243,7 @@ func (j *journal) attempt(b *store.Batch) (*store.Report, error) {
 
 // healthy tells whether the store refuses what is in the batch, or refuses everything.
 func (j *journal) healthy(b *store.Batch) bool {
-	_, err := j.attempt(&store.Batch{Token: b.Token, Now: b.Now, Facts: []store.Fact{{Name: "probe", Value: []byte{1}}}})
+	_, err := j.attempt(&store.Batch{Token: b.Token, Now: b.Now, Facts: []store.Fact{{Name: "probe", Value: nil}}})
 	return err == nil
 }
 
@@ -216,10 +253,17 @@ func (j *journal) noRoom(b *store.Batch, xs []*execution, err error) {
 	for i, x := range xs {
 		x.untake(&b.Changes[i], err)
 	}
+	j.keep(b.Facts)
 	j.mu.Lock()
-	j.facts = append(b.Facts, j.facts...)
 	j.pause = min(max(50*time.Millisecond, 2*j.pause), time.Second)
 	j.mu.Unlock()
+}
+
+// keep has facts committed later, before what was learned since.
+func (j *journal) keep(facts []store.Fact) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.facts = append(facts[:len(facts):len(facts)], j.facts...)
 }
 
 // wait returns when g's batch was tried, or ctx has ended.
