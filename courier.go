@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"sync"
@@ -204,6 +205,10 @@ func (c *courier) post(x *execution) {
 	d, _, err := c.destinationOf(c.ctx, x.parcel.message)
 	if err != nil {
 		c.later(x, c.unsent(x.parcel.message, err).after)
+		return
+	}
+	if d.broken() && c.crowded() { // Its place is wanted by messages to peers that answer.
+		x.halt(&stop{cause: errEvicted, evict: time.Now().Add(backoffMost/2 + rand.N(backoffMost/2)).UnixMilli()})
 		return
 	}
 	d.post(x)

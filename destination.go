@@ -148,6 +148,13 @@ func (d *destination) pace(ctx context.Context) error {
 	return nil
 }
 
+// broken tells whether the breaker is open.
+func (d *destination) broken() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failed >= breakAfter
+}
+
 // post queues the parcel x for a place.
 func (d *destination) post(x *execution) {
 	d.mu.Lock()

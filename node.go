@@ -30,7 +30,7 @@ type Node struct {
 	fenced  chan struct{} // closed when another process has taken over, or the store is gone
 	fence   sync.Once
 	fenceBy error
-	scanner scanner
+	lanes   [2]*scanner    // of executions that run user code, and of parcels
 	tasks   sync.WaitGroup // runs, branches and attempts under way
 	stripes [256]sync.Mutex
 	seed    maphash.Seed
@@ -78,7 +78,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 	n.floor.Store(id.Floor)
 	n.runs.Store(id.Token.Incarnation << 32)
 	n.journal = newJournal(n)
-	n.scanner.wake = make(chan struct{}, 1)
+	n.lanes = [2]*scanner{newScanner(false), newScanner(true)}
 	n.courier = newCourier(n)
 	facts, err := s.Facts(context.Background())
 	if err != nil {
@@ -162,7 +162,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.unparkRegistered(background); err != nil {
 		n.opt.Logger.Error("chttp: cannot look for parked executions", "err", err)
 	}
-	wg.Go(func() { n.scanner.run(background, n) })
+	for _, s := range n.lanes {
+		wg.Go(func() { s.run(background, n) })
+	}
 	wg.Go(func() { n.keepFloor(background) })
 	wg.Go(func() { n.courier.acks.run(background) })
 	close(n.ready)

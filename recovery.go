@@ -13,8 +13,10 @@ import (
 )
 
 // scanner finds what is unfinished, due and not in memory: at the start everything that an earlier process left, later what
-// was put out of memory, what had no room, and what was not to begin before its time. It waits for no client (S6).
+// was put out of memory, what had no room, and what was not to begin before its time. It waits for no client (S6). There is one
+// for parcels and one for the rest, so that neither waits for the other's room.
 type scanner struct {
+	parcels bool
 	wake    chan struct{}
 	starved atomic.Bool // it waits for room
 
@@ -23,6 +25,17 @@ type scanner struct {
 	rewound bool               // the cursor was set back since the page was read
 	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
 	next    int64              // it sleeps until then; 0: it does not sleep
+}
+
+func newScanner(parcels bool) *scanner {
+	return &scanner{parcels: parcels, wake: make(chan struct{}, 1)}
+}
+
+func (n *Node) lane(parcel bool) *scanner {
+	if parcel {
+		return n.lanes[1]
+	}
+	return n.lanes[0]
 }
 
 // released tells that key has left memory.
@@ -96,7 +109,7 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 		if wait := r.Due - time.Now().UnixMilli(); wait > 0 {
 			return s.until(r.Due, time.Duration(wait)*time.Millisecond)
 		}
-		if !s.revive(ctx, n, r) {
+		if s.parcels == (r.Function == functionSend) && !s.revive(ctx, n, r) {
 			s.starved.Store(true)
 			return 50 * time.Millisecond
 		}

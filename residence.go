@@ -81,7 +81,7 @@ func (x *execution) release() {
 	unfinished := !x.state.Finished() && x.state != store.Parked && !x.forget && x.version > 0
 	due := x.due
 	x.mu.Unlock()
-	n.scanner.released(x.key, unfinished, due)
+	n.lane(x.reg.parcel).released(x.key, unfinished, due)
 }
 
 // adopt takes a child into memory once it is durable, where there is room; otherwise it is found in the store.
@@ -89,7 +89,7 @@ func (n *Node) adopt(c *child) {
 	reg := n.function(c.Function)
 	now := time.Now().UnixMilli()
 	if reg == nil || c.State != store.Running || c.Due > now || !n.running() {
-		n.scanner.later(c.Due)
+		n.lane(c.Function == functionSend).later(c.Due)
 		return
 	}
 	x := &execution{
@@ -97,7 +97,7 @@ func (n *Node) adopt(c *child) {
 		run: c.Run, state: store.Running, version: 1, stored: true, stopped: make(chan struct{}),
 	}
 	if !n.enter(x) {
-		n.scanner.later(c.Due)
+		n.lane(reg.parcel).later(c.Due)
 		return
 	}
 	x.begin()

@@ -262,15 +262,19 @@ func (e *Execution[Out]) Wait(ctx context.Context) (Out, error) {
 func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.State, error) {
 	for {
 		w := n.watch(key)
-		r, err := n.store.Read(ctx, key)
+		var r *store.Record
+		var err error
+		if n.resident(key) == nil { // What is in memory will tell the watcher.
+			r, err = n.store.Read(ctx, key)
+		}
 		switch {
-		case errors.Is(err, store.ErrNotFound) && n.resident(key) == nil:
+		case errors.Is(err, store.ErrNotFound):
 			n.unwatch(w)
 			return nil, 0, ErrNotFound
-		case err != nil && !errors.Is(err, store.ErrNotFound):
+		case err != nil:
 			n.unwatch(w)
 			return nil, 0, err
-		case err == nil && (r.State.Finished() || r.State == store.Parked):
+		case r != nil && (r.State.Finished() || r.State == store.Parked):
 			n.unwatch(w)
 			t, err := record.ParseTail(r.Tail)
 			return t, r.State, err
