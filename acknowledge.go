@@ -37,6 +37,9 @@ type owedAck struct {
 	since    time.Time
 }
 
+// maxAckBytes bounds the ids in one field: proxies commonly take 8 KiB of header in all.
+const maxAckBytes = 3 << 10
+
 // ackTries is how often an acknowledgement in bulk is tried.
 const ackTries = 3
 
@@ -85,7 +88,11 @@ func (k *acknowledger) ride(m *message, o *Destination) []ack {
 	if len(list) == 0 {
 		return nil
 	}
-	n := min(len(list), maxAcks)
+	n, size := 0, 0
+	for n < min(len(list), maxAcks) && size < maxAckBytes {
+		size += len(list[n].id)
+		n++
+	}
 	acks := make([]ack, n)
 	for i, a := range list[:n] {
 		acks[i] = ack{ID: a.id, At: a.at}
@@ -193,7 +200,9 @@ func (k *acknowledger) send(ctx context.Context, list []owedAck) bool {
 	}
 	m := &message{method: http.MethodDelete, bare: true, dest: list[0].target.dest, header: http.Header{}}
 	if len(list) == 1 {
-		m.url = base.ResolveReference(&url.URL{Path: list[0].resource})
+		if m.url, err = base.Parse(list[0].resource); err != nil {
+			return true
+		}
 		m.header.Set(headerCertified, stamps{At: list[0].at}.String())
 	} else {
 		var bulk bulkAcks

@@ -203,8 +203,12 @@ func verified(h http.Header, id ID, r *record.Response) *verdict {
 	if err != nil || !present || v.ID != id {
 		return nil
 	}
-	if v.State == stateDone && (h.Get(headerDigest) == "" || verifyDigest(h.Values(headerDigest), r.Body) != nil) {
-		return nil
+	if v.State == stateDone {
+		digest := h.Get(headerDigest)
+		known := strings.Contains(digest, "sha-256=") || strings.Contains(digest, "sha-512=")
+		if !known || verifyDigest(h.Values(headerDigest), r.Body) != nil {
+			return nil
+		}
 	}
 	return &v
 }
@@ -301,7 +305,11 @@ func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *p
 
 // probe asks the message's URL, or discovery, whether the peer is certified still; it may come upon the outcome.
 func (c *courier) probe(ctx context.Context, m *message, o *Destination, p *peer) (marked bool, e *end) {
-	q := &message{method: http.MethodGet, url: m.url.ResolveReference(&url.URL{Path: firstOf(m.resource, wellKnown)}), info: m.info}
+	q := &message{method: http.MethodGet, info: m.info}
+	var err error
+	if q.url, err = m.url.Parse(firstOf(m.resource, wellKnown)); err != nil {
+		return true, nil
+	}
 	a := c.exchange(ctx, q, o, p, nil)
 	if a.response == nil {
 		return true, nil // It does not answer: that says nothing.
