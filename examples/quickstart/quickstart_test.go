@@ -174,8 +174,13 @@ func run(t *testing.T, dir, name string, args ...string) []byte {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
+	t.Cleanup(func() {
+		if t.Failed() && stderr.Len() > 0 {
+			t.Logf("%s:\n%s", name, stderr.Bytes())
+		}
+	})
 	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", name, err, out, stderr.Bytes())
+		t.Fatalf("%s: %v\n%s", name, err, out)
 	}
 	return out
 }
