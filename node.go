@@ -16,24 +16,25 @@ import (
 
 // Node is a process's durable identity: client and server at once. Make one with New; it is safe for concurrent use.
 type Node struct {
-	opt     Options
-	store   store.Store
-	id      store.Identity
-	idKey   []byte // derives message ids (C1)
-	caps    *capabilities
-	journal *journal
-	courier *courier
-	runs    atomic.Uint64 // numbers the records that this incarnation makes
-	floor   atomic.Int64  // F of S8, Unix milliseconds, as last committed
-	phase   atomic.Int32
-	ready   chan struct{} // closed when Run has begun
-	fenced  chan struct{} // closed when another process has taken over, or the store is gone
-	fence   sync.Once
-	fenceBy error
-	lanes   [2]*scanner    // of executions that run user code, and of parcels
-	tasks   sync.WaitGroup // runs, branches and attempts under way
-	stripes [256]sync.Mutex
-	seed    maphash.Seed
+	opt          Options
+	store        store.Store
+	id           store.Identity
+	idKey        []byte // derives message ids (C1)
+	caps         *capabilities
+	journal      *journal
+	courier      *courier
+	runs         atomic.Uint64 // numbers the records that this incarnation makes
+	floor        atomic.Int64  // F of S8, Unix milliseconds, as last committed
+	phase        atomic.Int32
+	ready        chan struct{} // closed when Run has begun
+	fenced       chan struct{} // closed when another process has taken over, or the store is gone
+	fence        sync.Once
+	fenceBy      error
+	ownTransport bool
+	lanes        [2]*scanner    // of executions that run user code, and of parcels
+	tasks        sync.WaitGroup // runs, branches and attempts under way
+	stripes      [256]sync.Mutex
+	seed         maphash.Seed
 
 	mu        sync.Mutex // guards what follows
 	functions map[string]*registration
@@ -73,7 +74,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 		opt: opt, store: s, id: id, idKey: deriveKey(id.Secret, "message ids"), caps: newCapabilities(id.Secret),
 		ready: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
 		functions: make(map[string]*registration), residents: make(map[store.Key]*execution),
-		watchers: make(map[store.Key][]*watcher),
+		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
 	}
 	n.floor.Store(id.Floor)
 	n.runs.Store(id.Token.Incarnation << 32)
@@ -180,6 +181,9 @@ func (n *Node) Run(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	n.journal.write()
+	if t, ok := n.opt.Transport.(interface{ CloseIdleConnections() }); ok && n.ownTransport {
+		t.CloseIdleConnections()
+	}
 	select {
 	case <-n.fenced:
 		return fmt.Errorf("chttp: Run: %w", n.fenceBy)

@@ -44,7 +44,7 @@ const (
 
 // Options of a Node. The zero value is ready to use.
 type Options struct {
-	// Transport does one attempt. It must not retry. Default: http.DefaultTransport.
+	// Transport does one attempt. It must not retry. Default: a copy of http.DefaultTransport that keeps more idle connections.
 	Transport http.RoundTripper
 
 	// Destination tells the policy of the peer that req goes to. It is asked at each attempt. Default: by authority, no credentials.
@@ -179,7 +179,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	c.Policy.Labels = maps.Clone(c.Policy.Labels)
 	if c.Transport == nil {
-		c.Transport = http.DefaultTransport
+		c.Transport = newTransport()
 	}
 	if c.Codec == nil {
 		c.Codec = jsonCodec{}
@@ -207,6 +207,20 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, errors.New("Options.Policy.ID is set: an id names one message; set it with chttp.With")
 	}
 	return c, c.Policy.validate()
+}
+
+// maxIdlePerHost is how many idle connections the default transport keeps to one authority.
+const maxIdlePerHost = 256
+
+// newTransport returns a node's own transport.
+func newTransport() http.RoundTripper {
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t = t.Clone()
+	t.MaxIdleConns, t.MaxIdleConnsPerHost = 4*maxIdlePerHost, maxIdlePerHost
+	return t
 }
 
 func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
