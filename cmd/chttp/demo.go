@@ -161,7 +161,11 @@ func (d *demo) trade(ctx context.Context) (time.Duration, error) {
 			stop(errs[i])
 		})
 	}
-	err := d.whileShowing(running, func() error { return d.buyAll(running) })
+	err := d.super.awaitAll(running)
+	d.begin = time.Now()
+	if err == nil {
+		err = d.whileShowing(running, func() error { return d.buyAll(running) })
+	}
 	took := time.Since(d.begin)
 	if err == nil {
 		err = d.whileShowing(running, func() error { return d.settle(running) })
@@ -193,7 +197,6 @@ func (d *demo) configure() error {
 
 // buyAll makes all purchases, under kills and faults.
 func (d *demo) buyAll(ctx context.Context) error {
-	d.begin = time.Now()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var killing, buying sync.WaitGroup
@@ -295,12 +298,8 @@ func (d *demo) progress() string {
 	n, all := int(d.answered.Load()), len(d.market.Orders)
 	_, kills := d.super.killed()
 	t := d.proxy.traffic()
-	faults := 0
-	for _, k := range t.Faults {
-		faults += k
-	}
 	s := fmt.Sprintf("%6s of %s purchases  %3d kills  %5s faults  %7s requests  %5.1f s",
-		count(n), count(all), kills, count(faults), count(t.Requests), time.Since(d.begin).Seconds())
+		count(n), count(all), kills, count(t.faults()), count(t.Requests), time.Since(d.begin).Seconds())
 	if d.console.errTerm.live {
 		s = bar(n, all) + " " + s
 	}

@@ -31,7 +31,7 @@ const (
 	faultKinds
 )
 
-var faultNames = [faultKinds]string{"none", "requests dropped", "responses dropped", "requests doubled", "requests delayed", "responses cut off", "nobody there"}
+var faultNames = [faultKinds]string{"none", "requests dropped", "responses dropped", "requests doubled", "requests delayed", "responses cut off", "requests to nobody"}
 
 // odds are how often a fault happens, in per mille of all requests.
 type odds [faultKinds]int
@@ -71,6 +71,16 @@ type traffic struct {
 	Requests int // that reached the proxy
 	Replayed int // answers from the record: duplicates that were suppressed
 	Faults   [faultKinds]int
+}
+
+// faults is how many there were in all, those not counted that are a dead process's.
+func (t *traffic) faults() (n int) {
+	for f, k := range t.Faults {
+		if fault(f) != partyDown {
+			n += k
+		}
+	}
+	return n
 }
 
 func newProxy(seed uint64, o odds) *proxy {

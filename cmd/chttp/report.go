@@ -94,7 +94,11 @@ func (d *demo) printTable(r *escrow.Report, t traffic, kills map[string]int, all
 	line("  refused", count(refused), strings.Join(whys, ", "))
 	line("kill -9", count(allKills), fmt.Sprintf("bank %d, shop %d, escrow %d", kills[escrow.Bank], kills[escrow.Shop], kills[escrow.TheEscrow]))
 	for f := dropRequest; f < faultKinds; f++ {
-		line(faultNames[f], count(t.Faults[f]), "")
+		more := ""
+		if f == partyDown {
+			more = "its process was dead"
+		}
+		line(faultNames[f], count(t.Faults[f]), more)
 	}
 	line("requests", count(t.Requests), "attempts, acknowledgements and all")
 	line("duplicates suppressed", count(t.Replayed), "answered from the record")

@@ -82,6 +82,20 @@ func (s *supervisor) keep(ctx context.Context, party string) error {
 	}
 }
 
+// awaitAll waits until all parties listen.
+func (s *supervisor) awaitAll(ctx context.Context) error {
+	for _, party := range escrow.Parties {
+		for s.proxy.backend(party) == "" {
+			select {
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	return nil
+}
+
 // log is the file in which a party's process writes what it has to say.
 func (s *supervisor) log(party string) string { return filepath.Join(s.dir, party+".log") }
 
