@@ -179,18 +179,19 @@ func (w *writer) adopt(children []store.Child) (taken *store.Key, err error) {
 	return nil, nil
 }
 
-// acknowledge does the acks, each in at most two statements.
+// acknowledge does the acks. Most records have no chunks, which spares a look for them.
 func (w *writer) acknowledge(acks []store.Ack) error {
 	for i := range acks {
 		a := &acks[i]
 		n, err := w.ack.exec(a.Key.ID, a.Key.Scope, a.At)
+		if err == nil && n == 0 {
+			n, err = w.ackChunked.exec(a.Key.ID, a.Key.Scope, a.At)
+			if err == nil && n > 0 {
+				_, err = w.forgetChunks.exec(a.Key.ID, a.Key.Scope)
+			}
+		}
 		if err != nil {
 			return err
-		}
-		if n > 0 {
-			if _, err := w.forgetChunks.exec(a.Key.ID, a.Key.Scope); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -18,6 +18,9 @@ const (
 
 	// schemaVersion is the user_version of a store that this program made, and the number of the last migration.
 	schemaVersion = 1
+
+	// smallestDatabase is the size of SQLite's smallest page.
+	smallestDatabase = 512
 )
 
 //go:embed migrations/*.sql
@@ -93,6 +96,11 @@ func resolve(path string) (string, error) {
 		return "", err
 	} else if !fi.Mode().IsRegular() {
 		return "", fmt.Errorf("%w: %s is a directory or device; name a file", ErrForeign, path)
+	} else if n := fi.Size(); n > 0 && n < smallestDatabase {
+		// SQLite takes it for empty, unless there is a journal from which it makes the file whole again.
+		if _, err := os.Stat(real + "-journal"); errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("%w: %s is too short for a database; name another file, or restore it from a copy", ErrForeign, path)
+		}
 	}
 	return real, nil
 }

@@ -18,9 +18,14 @@ type writer struct {
 	insert, update, updateDrop, forget *stmt
 	insertChunk, forgetChunks          *stmt
 	read                               *stmt
-	ack, sweepKeys, sweepOne           *stmt
+	ack, ackChunked                    *stmt
+	sweepKeys, sweepOne                *stmt
 	setFact, dropFact                  *stmt
 }
+
+const ackSQL = `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
+		tail = NULL, head = NULL, oplog = NULL
+	WHERE id = ?1 AND scope = ?2 AND chunked = %d AND state >= 4 AND (state <> 9 OR certified AND bound < ?3)`
 
 func newWriter(c *conn) (*writer, error) {
 	w := &writer{conn: c}
@@ -49,9 +54,8 @@ func newWriter(c *conn) (*writer, error) {
 		{&w.read, "SELECT " + columns + " FROM chttp_record WHERE id = ? AND scope = ?"},
 		{&w.setFact, "INSERT OR REPLACE INTO chttp_fact (name, sum, value) VALUES (?, ?, ?)"},
 		{&w.dropFact, "DELETE FROM chttp_fact WHERE name = ?"},
-		{&w.ack, `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
-				tail = NULL, head = NULL, oplog = NULL
-			WHERE id = ?1 AND scope = ?2 AND state >= 4 AND (state <> 9 OR certified AND bound < ?3)`},
+		{&w.ack, fmt.Sprintf(ackSQL, 0)},
+		{&w.ackChunked, fmt.Sprintf(ackSQL, 1)},
 		{&w.sweepKeys, `SELECT id, scope, chunked FROM (
 				SELECT bound, id, scope, chunked FROM chttp_record WHERE state >= 4 AND certified = 1 AND bound <= ?1
 				UNION ALL
