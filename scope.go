@@ -47,8 +47,12 @@ func With(ctx context.Context, p Policy) context.Context {
 	return context.WithValue(ctx, envKey{}, &e)
 }
 
-// From tells the execution that ctx belongs to.
+// From tells the execution that ctx belongs to. In Options.Destination, Destination.Authorize and Options.Transport it is the message that
+// is being delivered.
 func From(ctx context.Context) (Info, bool) {
+	if i, ok := ctx.Value(infoKey{}).(Info); ok {
+		return i, true
+	}
 	e := envOf(ctx)
 	if e.scope == nil {
 		return Info{}, false
