@@ -46,6 +46,7 @@ func (s *Store) explain(doing string, err error) error {
 		return nil
 	}
 	switch c := code(err); {
+	case errors.Is(err, store.ErrUnknown): // whatever the cause
 	case full(err):
 		return fmt.Errorf("%s: %w: make room on the disk of %s: %w", doing, store.ErrFull, s.path, err)
 	case c&0xff == sqlite3.SQLITE_CORRUPT, c&0xff == sqlite3.SQLITE_NOTADB:
