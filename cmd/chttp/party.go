@@ -14,11 +14,13 @@ import (
 
 // partyCommand is what the supervisor of the demonstration starts.
 type partyCommand struct {
-	Config string `arg:"" help:"The file that describes the party, as JSON."`
-	Listen string `default:"127.0.0.1:0" help:"Where to listen (${default})."`
+	Config  string `arg:"" help:"The file that describes the party, as JSON."`
+	Listen  string `default:"127.0.0.1:0" help:"Where to listen (${default})."`
+	Address string `placeholder:"FILE" help:"Write where to this file, instead of to the output."`
 }
 
-// Run is the party until it is asked to end, or its standard input ends: that is the supervisor's death.
+// Run is the party until it is asked to end. Under a supervisor, which reads the address, it also ends when its standard input does: that
+// is the supervisor's death.
 func (p *partyCommand) Run(ctx context.Context, c *console) error {
 	b, err := os.ReadFile(p.Config)
 	if err != nil {
@@ -35,10 +37,16 @@ func (p *partyCommand) Run(ctx context.Context, c *console) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() {
-		io.Copy(io.Discard, c.in)
-		stop()
-	}()
-	c.printf("%s\n", l.Addr())
+	if p.Address != "" {
+		if err := os.WriteFile(p.Address, []byte(l.Addr().String()+"\n"), 0o600); err != nil {
+			return err
+		}
+	} else {
+		go func() {
+			io.Copy(io.Discard, c.in)
+			stop()
+		}()
+		c.printf("%s\n", l.Addr())
+	}
 	return party.Run(ctx, l)
 }

@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,6 +48,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": cmdAwait, "again": cmdAgain, "lines": cmdLines, "received": cmdReceived, "party": cmdParty, "samefield": cmdSameField,
+			"await-status": cmdAwaitStatus, "empty": cmdEmpty, "processes": cmdProcesses,
 		},
 	})
 }
@@ -57,7 +59,7 @@ func stamps(env *testscript.Env) error {
 	for name, t := range map[string]time.Time{
 		"NOW": now, "UNTIL": now.Add(7 * 24 * time.Hour), "PAST": now.Add(-time.Hour), "AHEAD": now.Add(time.Hour), "MONTH": now.Add(30 * 24 * time.Hour),
 	} {
-		env.Setenv(name, strconv.FormatInt(t.Unix(), 10))
+		env.Setenv(name, "@"+strconv.FormatInt(t.Unix(), 10))
 	}
 	return nil
 }
@@ -69,6 +71,7 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	for range 1000 {
 		if b, err := os.ReadFile(ts.MkAbs(args[0] + ".addr")); err == nil && strings.HasSuffix(string(b), "\n") {
+			ts.Setenv(args[0]+"_address", strings.TrimSpace(string(b)))
 			ts.Setenv(args[0], "http://"+strings.TrimSpace(string(b)))
 			return
 		}
@@ -170,6 +173,71 @@ func cmdSameField(ts *testscript.TestScript, neg bool, args []string) {
 	if a == "" || a != b {
 		ts.Fatalf("%q and %q", a, b)
 	}
+}
+
+// cmdAwaitStatus sends a certified request until its answer has a status: await-status STATUS URL BODY ID CERTIFIED.
+func cmdAwaitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 5 {
+		ts.Fatalf("usage: await-status STATUS URL BODY ID CERTIFIED")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	args = args[1:]
+	got := 0
+	for range 500 {
+		req, err := http.NewRequest(http.MethodPost, args[0], strings.NewReader(args[1]))
+		ts.Check(err)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl sends it
+		req.Header.Set("Idempotency-Key", strconv.Quote(args[2]))
+		req.Header.Set("Certified", strings.TrimPrefix(args[3], "Certified: "))
+		resp, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		resp.Body.Close()
+		if got = resp.StatusCode; got == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%s is answered with %d, want %d", args[2], got, want)
+}
+
+// cmdEmpty checks that a directory is empty: empty DIR.
+func cmdEmpty(ts *testscript.TestScript, neg bool, args []string) {
+	all, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if neg || len(all) > 0 {
+		ts.Fatalf("%s holds %v", args[0], all)
+	}
+}
+
+// cmdProcesses waits until so many parties of this script's demonstrations run: processes N.
+func cmdProcesses(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if runtime.GOOS != "linux" {
+		ts.Logf("processes cannot be counted on %s", runtime.GOOS)
+		return
+	}
+	got := -1
+	for range 1000 {
+		if got = parties(ts.MkAbs(".")); got == want && !neg {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("%d processes, want %d", got, want)
+}
+
+// parties counts the processes of parties whose files are in dir.
+func parties(dir string) (n int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, name := range all {
+		b, _ := os.ReadFile(name)
+		if args := strings.Split(string(b), "\x00"); len(args) > 2 && args[1] == "escrow-party" && strings.HasPrefix(args[2], dir) {
+			n++
+		}
+	}
+	return n
 }
 
 // serveMain is a small server with a durable memory, for scripts: serve [-plain] [-required] NAME. It writes its address to NAME.addr, keeps
