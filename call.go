@@ -239,12 +239,11 @@ func (op *operation) answered(c *outcall, m *message, e *end) error {
 		r.Response = nil
 		r.Err = x.node.flatten(&Error{Op: "call", Name: c.name, ID: m.id, Err: e.err})
 	}
-	if e.ack != nil {
-		x.mu.Lock()
-		x.acks = append(x.acks, *e.ack) // A1: sent when this result is durable.
-		x.mu.Unlock()
-	}
-	return op.note(r)
+	return op.note(r, func() {
+		if e.ack != nil {
+			x.acks = append(x.acks, *e.ack) // A1: sent when this result is durable, not when an earlier batch is.
+		}
+	})
 }
 
 // responseOf makes of a record the response that every run sees.

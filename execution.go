@@ -54,7 +54,7 @@ type execution struct {
 	leaving   bool                    // it leaves memory once what it noted is durable
 	left      bool                    // it has left memory
 	settled   bool                    // settle has been called
-	reloaded  bool                    // it was read from the store
+	attempted bool                    // a message's: before it was read from the store
 	news      *event                  // for the watchers, once durable
 	log       map[string][]*operation // recorded by earlier runs, by scope
 	crashes   int
@@ -410,6 +410,8 @@ func (x *execution) finish(r *result) {
 		r.tail.Ended = time.Now().UnixMilli()
 		x.state, x.due, x.bound, x.tail = r.state, 0, r.bound, r.tail.Append(nil)
 		x.news = &event{kind: ended, state: r.state, tail: r.tail}
+		x.children = append(x.children, r.children...)
+		x.acks = append(x.acks, r.acks...)
 	}
 	x.leaving = true
 	x.touch()
@@ -424,4 +426,7 @@ type result struct {
 	tail   *record.Tail
 	bound  int64
 	notNow bool // S7
+
+	children []child   // that begin with it
+	acks     []owedAck // sent once it is durable
 }

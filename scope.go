@@ -222,8 +222,8 @@ func (s *scope) close() {
 	}
 }
 
-// note records e for op. It unwinds, or returns an error, when the execution is stopping.
-func (op *operation) note(e *record.Entry) error {
+// note records e for op, and does also what belongs to the same change. It unwinds, or returns an error, when the execution is stopping.
+func (op *operation) note(e *record.Entry, also ...func()) error {
 	x := op.scope.x
 	e.Scope, e.Seq = op.scope.path, op.seq
 	if e.Phase != record.End {
@@ -234,6 +234,9 @@ func (op *operation) note(e *record.Entry) error {
 		size = -len(x.chunk)
 		x.chunk = record.AppendEntry(x.chunk, e)
 		size += len(x.chunk)
+		for _, f := range also {
+			f()
+		}
 		if e.Phase != record.End {
 			op.begin = e
 		}

@@ -383,8 +383,8 @@ func (x *execution) outgoing() (*message, error) {
 	}
 	// An earlier process, or an earlier stay in memory, may have made attempts (C6, A5).
 	x.mu.Lock()
-	m.left = x.reloaded
-	m.earlier = x.reloaded
+	m.left = x.attempted
+	m.earlier = x.attempted
 	x.mu.Unlock()
 	return m, nil
 }
@@ -407,19 +407,16 @@ func (x *execution) delivered(e *end) {
 	if e.state != store.Answered {
 		n.opt.Logger.Warn("chttp: a message ended without success", "id", x.key.ID, "url", x.head.URL, "state", e.state.String(), "err", e.err)
 	}
-	x.mu.Lock()
-	if x.stop == nil {
-		if e.ack != nil {
-			x.acks = append(x.acks, *e.ack)
-		}
-		if e.state != store.Answered && n.opt.Failed != nil {
-			if c, err := x.failure(e, t); err == nil {
-				x.children = append(x.children, c)
-			}
+	r := &result{state: e.state, tail: t, bound: bound.UnixMilli()}
+	if e.ack != nil {
+		r.acks = append(r.acks, *e.ack)
+	}
+	if e.state != store.Answered && n.opt.Failed != nil {
+		if c, err := x.failure(e, t); err == nil {
+			r.children = append(r.children, c)
 		}
 	}
-	x.mu.Unlock()
-	x.finish(&result{state: e.state, tail: t, bound: bound.UnixMilli()})
+	x.finish(r)
 }
 
 // failure makes the execution that calls Options.Failed.

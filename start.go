@@ -53,20 +53,15 @@ func (x *execution) child(function string, id ID, head *record.Head, print []byt
 // beget records that op begins the children; their parent's change carries them.
 func (op *operation) beget(ids []ID, children []child) error {
 	x := op.scope.x
-	x.mu.Lock()
-	x.effects = true
-	x.mu.Unlock()
 	e := &record.Entry{Phase: record.Whole}
 	for _, id := range ids {
 		e.Data = binary.AppendUvarint(e.Data, uint64(len(id)))
 		e.Data = append(e.Data, id...)
 	}
-	x.mu.Lock()
-	if x.stop == nil {
+	return op.note(e, func() {
+		x.effects = true
 		x.children = append(x.children, children...)
-	}
-	x.mu.Unlock()
-	return op.note(e)
+	})
 }
 
 // ids reads what beget recorded.
