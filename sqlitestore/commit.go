@@ -30,7 +30,7 @@ func (w *writer) commit(b *store.Batch, careful bool) (*store.Report, error) {
 		report.Floor = n.floor
 		for i := range b.Changes {
 			c := &b.Changes[i]
-			if report.Results[i], err = w.change(c, report.Floor, careful && len(c.Children) > 0); err != nil {
+			if report.Results[i], err = w.change(c, report.Floor, careful); err != nil {
 				return err
 			}
 		}
