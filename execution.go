@@ -145,16 +145,6 @@ func (n *Node) unwatch(w *watcher) {
 	}
 }
 
-func (n *Node) announce(key store.Key, e event) {
-	n.mu.Lock()
-	list := n.watchers[key]
-	delete(n.watchers, key)
-	n.mu.Unlock()
-	for _, w := range list {
-		w.c <- e
-	}
-}
-
 // change notes that f changed what the store is to hold of x. It does nothing when x is stopping: then nothing more is recorded.
 func (x *execution) change(f func()) bool {
 	x.mu.Lock()
@@ -196,6 +186,25 @@ func (x *execution) flush() bool {
 	ok := x.stop == nil
 	x.mu.Unlock()
 	return ok
+}
+
+// accepted waits until x's record is durable, and is false when x is over without one, or ctx ends before that is known.
+func (x *execution) accepted(ctx context.Context) bool {
+	for {
+		x.mu.Lock()
+		stored, over := x.stored, x.stop != nil || x.left
+		if !stored && !over && x.version == 0 && !x.dirty {
+			x.touch()
+		}
+		g := x.group
+		x.mu.Unlock()
+		if stored || over {
+			return stored
+		}
+		if x.node.journal.wait(ctx, g) != nil {
+			return false
+		}
+	}
 }
 
 // take puts into b what x has noted; false when there is nothing.
@@ -265,10 +274,7 @@ func (x *execution) done() {
 		x.node.adopt(&d.children[i])
 	}
 	if leave {
-		x.release()
-		if news != nil {
-			x.node.announce(x.key, *news)
-		}
+		x.release(news)
 	}
 }
 
@@ -385,10 +391,7 @@ func (x *execution) crash(how string, now int64) {
 func (x *execution) depart(news *event) {
 	x.left = true
 	x.mu.Unlock()
-	x.release()
-	if news != nil {
-		x.node.announce(x.key, *news)
-	}
+	x.release(news)
 }
 
 // finish notes x's outcome, unless x is stopping.

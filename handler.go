@@ -113,79 +113,91 @@ func (x *execution) mayForget(status int) bool {
 	return !x.effects
 }
 
-// accept finds the execution of an inbound request, in memory or in the store, or makes it. One of them is not nil, unless there is an error.
-func (s *server) accept(in *inbound) (x *execution, r *store.Record, created bool, err error) {
+// accept finds the execution of an inbound request, in memory or in the store, or makes it, and watches it. Of x and r one is not
+// nil, unless there is an error.
+func (s *server) accept(in *inbound) (x *execution, r *store.Record, w *watcher, err error) {
 	n := s.node
 	lock := n.stripe(in.key)
 	lock.Lock()
 	defer lock.Unlock()
+	w = n.watch(in.key)
 	if x = n.resident(in.key); x != nil {
-		x.mu.Lock()
-		x.at = max(x.at, in.stamps.At*1000) // S8: judged by the largest of the copies that wait.
-		x.mu.Unlock()
-		return x, nil, false, nil
+		if string(x.print) == string(in.print) {
+			x.mu.Lock()
+			x.at = max(x.at, in.stamps.At*1000) // S8: judged by the largest of the copies that wait.
+			x.mu.Unlock()
+		}
+		return x, nil, w, nil
 	}
 	if !in.head.Keyless {
 		// S4: user code starts only when the id is known to be new.
 		r, err = n.store.Read(context.Background(), in.key)
 		if !errors.Is(err, store.ErrNotFound) {
-			return nil, r, false, err
+			return nil, r, w, err
 		}
 	}
 	x = n.newExecution(in.key, n.function(s.name), in.head, in.print)
 	x.certified = in.certified
 	x.at = in.stamps.At * 1000
 	if !n.enter(x) {
-		return nil, nil, false, errOverloaded
+		return nil, nil, w, errOverloaded
 	}
+	n.unwatch(w)
+	w = n.watch(in.key) // What was told until now was of an execution that is no more.
+	in.created = true
 	x.launch()
-	return x, nil, true, nil
+	return x, nil, w, nil
 }
 
 var errOverloaded = errors.New("as many executions are in memory as Options.MaxResident allows, and none of them only waits")
+
+// commitPatience is how long, beyond the time to wait for an outcome, a request waits for a store that is slow to make it durable.
+const commitPatience = 5 * time.Second
 
 // serve waits for the outcome of an inbound request and answers with it.
 func (s *server) serve(w http.ResponseWriter, r *http.Request, in *inbound) {
 	wait := time.NewTimer(in.wait)
 	defer wait.Stop()
-	first := true
-	for {
-		watcher := s.node.watch(in.key)
-		x, stored, created, err := s.accept(in)
-		in.created = in.created || created && first
-		first = false
-		switch {
-		case err != nil:
-			s.node.unwatch(watcher)
-			s.unaccepted(w, in, err)
-			return
-		case stored != nil && (stored.State.Finished() || stored.State == store.Parked):
-			s.node.unwatch(watcher)
-			s.replay(w, in, stored)
-			return
-		case stored != nil && string(stored.Print) != string(in.print), x != nil && string(x.print) != string(in.print):
-			s.node.unwatch(watcher)
-			s.refuse(w, in, &refusal{problemKeyReused, stateRefused})
-			return
-		}
-		if in.prefer.Async {
-			s.node.unwatch(watcher)
-			s.running(w, in, x)
-			return
-		}
-		select {
-		case e := <-watcher.c:
-			if s.tell(w, in, e) {
-				return
-			}
-		case <-wait.C:
-			s.node.unwatch(watcher)
-			s.running(w, in, x)
-			return
-		case <-r.Context().Done():
-			s.node.unwatch(watcher) // S12: a client that goes away cancels nothing.
-			return
-		}
+	for s.await(w, r, in, wait) {
+	}
+}
+
+// await answers with what becomes of the execution of in, or is true when that has to be looked up again.
+func (s *server) await(w http.ResponseWriter, r *http.Request, in *inbound, wait *time.Timer) (again bool) {
+	x, stored, watcher, err := s.accept(in)
+	defer s.node.unwatch(watcher)
+	switch {
+	case err != nil:
+		s.unaccepted(w, in, err)
+		return false
+	case stored != nil && (stored.State.Finished() || stored.State == store.Parked):
+		s.replay(w, in, stored)
+		return false
+	case stored != nil && string(stored.Print) != string(in.print), x != nil && string(x.print) != string(in.print):
+		s.refuse(w, in, &refusal{problemKeyReused, stateRefused})
+		return false
+	}
+	select {
+	case e := <-watcher.c:
+		return !s.tell(w, in, e)
+	case <-wait.C:
+	case <-r.Context().Done(): // S12: a client that goes away cancels nothing. It may also be a limit set around the handler.
+		s.refuse(w, in, &refusal{problemUncertain, stateRunning})
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), commitPatience)
+	defer cancel()
+	if x == nil || x.accepted(ctx) {
+		s.running(w, in)
+		return false
+	}
+	wait.Reset(0)
+	select {
+	case e := <-watcher.c: // It was over before it was stored.
+		return !s.tell(w, in, e)
+	case <-ctx.Done(): // S10
+		s.refuse(w, in, &refusal{problemUncertain, stateRunning})
+		return false
 	}
 }
 
@@ -230,15 +242,8 @@ func (s *server) unaccepted(w http.ResponseWriter, in *inbound, err error) {
 	}
 }
 
-// running says that there is no outcome yet, once the acceptance is durable (S5).
-func (s *server) running(w http.ResponseWriter, in *inbound, x *execution) {
-	if x != nil {
-		x.change(func() {})
-		if !x.flush() && !x.isStored() {
-			s.refuse(w, in, &refusal{problemUncertain, stateRunning})
-			return
-		}
-	}
+// running says that there is no outcome yet; the acceptance is durable (S5).
+func (s *server) running(w http.ResponseWriter, in *inbound) {
 	if !in.certified && !in.prefer.Async {
 		s.refuse(w, in, &refusal{problemInProgress, stateRunning})
 		return
@@ -248,15 +253,9 @@ func (s *server) running(w http.ResponseWriter, in *inbound, x *execution) {
 	h.Set(headerCacheControl, valueNoStore)
 	h.Set(headerRetryAfter, "1")
 	if in.prefer.Async {
-		h.Set(headerPreferenceApplied, "respond-async")
+		h.Set(headerPreferenceApplied, preferAsync)
 	}
 	w.WriteHeader(http.StatusAccepted)
-}
-
-func (x *execution) isStored() bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.stored
 }
 
 // replay answers from the record (S6), or says why it cannot.
@@ -289,7 +288,7 @@ func (s *server) done(w http.ResponseWriter, in *inbound, r *record.Response, re
 	v := s.known.(*known).located(in)
 	v.State, v.Replayed = stateDone, replayed
 	if in.head.Minimal {
-		w.Header().Set(headerPreferenceApplied, "return=minimal")
+		w.Header().Set(headerPreferenceApplied, preferMinimal)
 	}
 	writeResponse(w, r, v)
 }

@@ -82,7 +82,10 @@ func (s *server) read(w http.ResponseWriter, r *http.Request) (*inbound, *refusa
 	}
 	in.prefer = parsePrefer(r.Header.Values(headerPrefer))
 	in.wait = s.opt.Wait
-	if in.prefer.HasWait {
+	switch {
+	case in.prefer.Async:
+		in.wait = 0
+	case in.prefer.HasWait:
 		in.wait = min(in.wait, in.prefer.Wait)
 	}
 	h.Minimal = in.prefer.Minimal

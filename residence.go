@@ -65,10 +65,16 @@ func (n *Node) makeRoom(x *execution) bool {
 	return false
 }
 
-// release takes x out of memory.
-func (x *execution) release() {
+// release takes x out of memory and tells the news, if there is any, to those who watched until then. Who watches from then on
+// waits for what comes after x.
+func (x *execution) release(news *event) {
 	n := x.node
+	var told []*watcher
 	n.mu.Lock()
+	if news != nil {
+		told = n.watchers[x.key]
+		delete(n.watchers, x.key)
+	}
 	if n.residents[x.key] == x {
 		delete(n.residents, x.key)
 		n.bytes -= x.size
@@ -82,6 +88,9 @@ func (x *execution) release() {
 	due := x.due
 	x.mu.Unlock()
 	n.lane(x.reg.parcel).released(x.key, unfinished, due)
+	for _, w := range told {
+		w.c <- *news
+	}
 }
 
 // adopt takes a child into memory once it is durable, where there is room; otherwise it is found in the store.
