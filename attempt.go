@@ -244,7 +244,7 @@ func (c *courier) certified(m *message, a *answer) next {
 		e.ack = c.owe(m)
 		return next{end: e}
 	case stateRunning:
-		m.tries, m.earlier = 0, true
+		m.tries, m.accepted = 0, true
 		if !told {
 			wait = time.Second
 		}
@@ -279,7 +279,7 @@ func (m *message) refusal(a *answer) *end {
 }
 
 // attempted tells whether an attempt before the one just made may have left.
-func (m *message) attempted() bool { return m.tries > 1 || m.earlier }
+func (m *message) attempted() bool { return m.tries > 1 || m.earlier || m.accepted }
 
 // unmarked judges an answer without Certified from a peer known to be certified: it is no outcome (C4).
 func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *peer, a *answer) next {

@@ -53,6 +53,7 @@ type message struct {
 
 	left     bool  // a byte of some attempt may have left (C6)
 	earlier  bool  // attempts may have been made whose at is not known here: an acknowledgement names until (A5)
+	accepted bool  // the peer has said that it is running there
 	at       int64 // the largest at of the attempts made here, Unix seconds
 	tries    int
 	unmarked int    // answers without Certified from a certified peer (C4)

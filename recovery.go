@@ -186,7 +186,7 @@ const causeUnregistered = "unregistered"
 func (n *Node) restore(ctx context.Context, r *store.Record) (x *execution, why error) {
 	x = &execution{
 		node: n, key: r.Key, run: r.Run, headBytes: r.Head, print: r.Print, created: r.Created, certified: r.Certified,
-		version: r.Version, stored: true, reloaded: true, state: store.Running, due: r.Due, bound: r.Bound, stopped: make(chan struct{}),
+		version: r.Version, stored: true, attempted: n.attempted(r), state: store.Running, due: r.Due, bound: r.Bound, stopped: make(chan struct{}),
 		size: len(r.Head) + len(r.Oplog), head: &record.Head{}, reg: n.function(r.Function),
 	}
 	if x.reg == nil {
@@ -214,6 +214,11 @@ func (n *Node) restore(ctx context.Context, r *store.Record) (x *execution, why 
 		return x, fmt.Errorf("read the oplog of %q: %w", r.ID, err)
 	}
 	return x, nil
+}
+
+// attempted tells whether attempts of the message of r may have been made before: not if r is as this process stored it.
+func (n *Node) attempted(r *store.Record) bool {
+	return r.Version > 1 || r.Run>>32 != n.id.Token.Incarnation
 }
 
 // unparkRegistered lets go on what was parked for want of a function that this process has.
