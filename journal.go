@@ -206,6 +206,9 @@ func (j *journal) commit(b *store.Batch, xs []*execution) {
 		}
 	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed):
 		j.node.lost(err)
+		for _, x := range xs { // Those that are in no memory have waiters too.
+			x.halt(&stop{cause: err, discard: true})
+		}
 	case errors.Is(err, store.ErrFull):
 		j.noRoom(b, xs, err)
 	case len(xs) > 1:
