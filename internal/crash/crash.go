@@ -49,7 +49,6 @@ type World struct {
 	mu        sync.Mutex // guards what follows, and every access to a disk
 	processes map[string]*Process
 	plan      []Point
-	reached   []Point
 	points    []Point // that there were, while counting
 	counting  bool
 	events    []string
@@ -84,12 +83,12 @@ type Process struct {
 	works    bool // it has something to do by itself
 	done     bool // and has done it
 	raw      bool // its program makes requests by hand
-	outcomes map[store.Key]outcome
+	history  history
 }
 
 // Start adds a process, reachable as http://name/, and starts it.
 func (w *World) Start(name string, program Program) *Process {
-	p := &Process{world: w, name: name, program: program, disk: memstore.New(), outcomes: make(map[store.Key]outcome)}
+	p := &Process{world: w, name: name, program: program, disk: memstore.New(), history: newHistory()}
 	w.mu.Lock()
 	w.processes[name] = p
 	w.mu.Unlock()
@@ -201,7 +200,6 @@ func (w *World) dies(p Point) bool {
 	for i, q := range w.plan {
 		if p == q {
 			w.plan = append(append([]Point(nil), w.plan[:i]...), w.plan[i+1:]...)
-			w.reached = append(w.reached, p)
 			return true
 		}
 	}
@@ -230,6 +228,14 @@ func (l *Life) Effect(name string) {
 	if !l.dead {
 		w.events = append(w.events, "effect "+name)
 	}
+}
+
+// ByHand says that the process's program makes requests by RoundTrip: what they are is not in its memory.
+func (l *Life) ByHand() {
+	w := l.process.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l.process.raw = true
 }
 
 // Fresh returns a number that nobody was given before: what is not deterministic.
@@ -299,7 +305,7 @@ func (w *World) Points() []Point {
 	return w.points
 }
 
-// Missed returns what of the plan was not reached.
+// Missed returns what of the plan was not reached: an earlier death can make that a request is not made.
 func (w *World) Missed() []Point {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -97,14 +97,17 @@ func (p *Process) committed(b *store.Batch, r *store.Report) {
 		if r.Results[i].Status != store.Done || c.Forget {
 			continue
 		}
-		old, ended := p.outcomes[c.Key]
+		if err := p.history.note(c); err != nil {
+			p.world.mistake("I6: %s stores of %q what it cannot read: %v", p.name, c.Key, err)
+		}
+		old, ended := p.history.outcomes[c.Key]
 		switch {
 		case ended && old.run != c.Run:
 			p.world.mistake("I2: %s accepts %q again, which had ended %s", p.name, c.Key, old.state)
 		case ended && (old.state != c.State || !bytes.Equal(old.tail, c.Tail)):
 			p.world.mistake("I3: %s changes the outcome of %q", p.name, c.Key)
 		case c.State.Finished():
-			p.outcomes[c.Key] = outcome{c.Run, p.functionOf(c), c.State, c.Tail}
+			p.history.outcomes[c.Key] = outcome{c.Run, p.functionOf(c), c.State, c.Tail}
 		}
 	}
 }
@@ -132,7 +135,7 @@ type Outcome struct {
 func (p *Process) Outcomes(function string) (list []Outcome) {
 	p.world.mu.Lock()
 	defer p.world.mu.Unlock()
-	for key, o := range p.outcomes {
+	for key, o := range p.history.outcomes {
 		if o.function != function {
 			continue
 		}
@@ -153,40 +156,46 @@ func (p *Process) Outcomes(function string) (list []Outcome) {
 	return list
 }
 
-// called tells what of a call with the name is durable in some execution: its beginning, its result.
-func (p *Process) called(name string) (begun, ended bool) {
-	for _, r := range p.records() {
-		chunks, err := p.disk.Chunks(context.Background(), r.Key)
-		if err != nil {
-			panic("crash: read chunks of a memory: " + err.Error())
-		}
-		type place struct {
-			scope string
-			seq   int
-		}
-		calls := make(map[place]bool)
-		for _, c := range chunks {
-			entries, err := record.ParseEntries(c.Data)
-			if err != nil {
-				p.world.mistake("I6: %s cannot read chunk %d of %q: %v", p.name, c.Number, r.Key, err)
-			}
-			for _, e := range entries {
-				at := place{e.Scope, e.Seq}
-				if e.Kind == record.Call && e.Name == name {
-					begun, calls[at] = true, true
-				}
-				ended = ended || calls[at] && e.Phase == record.End
-			}
-		}
-	}
-	return begun, ended
+// history is what was once durable in a process's memory, whatever it has forgotten since.
+type history struct {
+	stored   map[store.Key]bool
+	outcomes map[store.Key]outcome
+	begun    map[place]string // calls, by name
+	called   map[string]bool  // the beginning of a call of this name is durable
+	answered map[string]bool  // its result is
 }
 
-// holds returns the process's record of a key, or nil.
-func (p *Process) holds(key store.Key) *store.Record {
-	r, err := p.disk.Read(context.Background(), key)
-	if err != nil {
-		return nil
+// place is that of an operation.
+type place struct {
+	key   store.Key
+	run   uint64
+	scope string
+	seq   int
+}
+
+func newHistory() history {
+	return history{
+		stored: map[store.Key]bool{}, outcomes: map[store.Key]outcome{},
+		begun: map[place]string{}, called: map[string]bool{}, answered: map[string]bool{},
 	}
-	return r
+}
+
+// note takes what a change adds to an oplog.
+func (h *history) note(c *store.Change) error {
+	h.stored[c.Key] = true
+	for i := range c.Children {
+		h.stored[c.Children[i].Key] = true
+	}
+	entries, err := record.ParseEntries(c.Chunk)
+	for _, e := range entries {
+		at := place{c.Key, c.Run, e.Scope, e.Seq}
+		switch {
+		case e.Kind == record.Call:
+			h.begun[at] = e.Name
+			h.called[e.Name] = true
+		case e.Phase == record.End && h.begun[at] != "":
+			h.answered[h.begun[at]] = true
+		}
+	}
+	return err
 }

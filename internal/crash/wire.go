@@ -41,6 +41,7 @@ var (
 func (w *World) leaves(p *Process, req *http.Request, body []byte) {
 	name := req.Method + " " + req.URL.String()
 	w.wire.requests[name]++
+	w.events = append(w.events, "request "+name)
 	for _, value := range req.Header.Values("Certified-Ack") {
 		for _, m := range ackID.FindAllStringSubmatch(value, -1) {
 			w.acknowledges(p, m[1])
@@ -75,7 +76,7 @@ func (w *World) leaves(p *Process, req *http.Request, body []byte) {
 	if w.wire.gone[id] {
 		w.mistake("A1: %s sends %s again, which it has acknowledged", p.name, name)
 	}
-	if begun, _ := p.called(name); !begun && p.holds(store.Key{ID: id}) == nil && !p.raw {
+	if !p.history.called[name] && !p.history.stored[store.Key{ID: id}] && !p.raw {
 		w.mistake("I5: %s sends %s and holds nothing of it", p.name, name)
 	}
 }
@@ -83,8 +84,8 @@ func (w *World) leaves(p *Process, req *http.Request, body []byte) {
 // acknowledges checks that p has what it acknowledges (A1, C3); called with mu held.
 func (w *World) acknowledges(p *Process, id string) {
 	w.wire.gone[id] = true
-	r := p.holds(store.Key{ID: id})
-	if _, ended := p.called(w.wire.names[id]); !ended && (r == nil || !r.State.Finished()) && !p.raw {
+	_, ended := p.history.outcomes[store.Key{ID: id}]
+	if !ended && !p.history.answered[w.wire.names[id]] && !p.raw {
 		w.mistake("A1: %s acknowledges %s (%s), whose outcome it does not hold", p.name, id, w.wire.names[id])
 	}
 }
