@@ -63,29 +63,13 @@ func (r *recorder) response(minimal bool) (*record.Response, error) {
 	if r.status == 0 {
 		r.WriteHeader(http.StatusOK)
 	}
-	h := r.fixed
+	h, err := recorded(r.fixed)
+	if err != nil {
+		return nil, err
+	}
 	body := r.body.Bytes()
 	if len(body) > 0 && h.Get(headerContentType) == "" && h.Get("Content-Encoding") == "" {
 		h.Set(headerContentType, http.DetectContentType(body)) // as net/http does
-	}
-	for _, f := range hopByHop {
-		h.Del(f)
-	}
-	for _, f := range unrecorded {
-		h.Del(f)
-	}
-	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied} {
-		h.Del(f)
-	}
-	for name, values := range h {
-		for _, v := range values {
-			if !validField(name, v) {
-				return nil, fmt.Errorf("the handler's header field %q is not valid: names are tokens, values have no line breaks", name)
-			}
-		}
-		if strings.HasPrefix(name, http.TrailerPrefix) {
-			h.Del(name)
-		}
 	}
 	if minimal && r.status < 400 {
 		body = nil
@@ -93,6 +77,43 @@ func (r *recorder) response(minimal bool) (*record.Response, error) {
 		h.Del("Content-Encoding")
 	}
 	return &record.Response{Status: r.status, Header: h, Body: body}, nil
+}
+
+// recorded returns what of a handler's header fields belongs to the outcome, under their canonical names.
+func recorded(fields http.Header) (http.Header, error) {
+	h := make(http.Header, len(fields)+1)
+	for name, values := range fields {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			continue
+		}
+		for _, v := range values {
+			if !validField(name, v) {
+				return nil, fmt.Errorf("the handler's header field %q is not valid: names are tokens, values have no line breaks", name)
+			}
+		}
+		name = http.CanonicalHeaderKey(name)
+		h[name] = append(h[name], values...)
+	}
+	dropHopByHop(h)
+	for _, f := range unrecorded {
+		h.Del(f)
+	}
+	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied} {
+		h.Del(f)
+	}
+	return h, nil
+}
+
+// dropHopByHop drops the fields that belong to a connection, those that it names itself among them (RFC 9110, section 7.6.1).
+func dropHopByHop(h http.Header) {
+	for _, line := range h["Connection"] {
+		for f := range strings.SplitSeq(line, ",") {
+			h.Del(strings.TrimSpace(f))
+		}
+	}
+	for _, f := range hopByHop {
+		h.Del(f)
+	}
 }
 
 // writeResponse writes a recorded response, with the verdict on the request.

@@ -59,7 +59,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodTrace:
 		s.handler.ServeHTTP(w, r)
 	default:
-		in, refusal := s.read(w, r)
+		in, refusal := s.read(r)
 		if refusal != nil {
 			s.refuse(w, in, refusal)
 			return
@@ -234,11 +234,13 @@ func (s *server) unaccepted(w http.ResponseWriter, in *inbound, err error) {
 	switch {
 	case errors.Is(err, store.ErrFull):
 		s.refuse(w, in, &refusal{problemStorageFull, stateNone})
-	case errors.Is(err, errOverloaded), errors.Is(err, errStopped), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrFenced):
+	case errors.Is(err, errOverloaded):
 		s.refuse(w, in, &refusal{problemOverloaded.because(err), stateNone})
+	case errors.Is(err, errStopped), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrFenced):
+		s.refuse(w, in, &refusal{problemClosed.because(err), stateNone})
 	default:
 		s.node.opt.Logger.Error("chttp: a request could not be accepted", "handler", s.name, "id", in.key.ID, "err", err)
-		s.refuse(w, in, &refusal{problemOverloaded, stateNone})
+		s.refuse(w, in, &refusal{problemClosed, stateNone})
 	}
 }
 

@@ -140,6 +140,11 @@ var (
 		Detail:    "There is more work than the server takes on. Nothing was done: send the request again later.",
 		Retryable: true, RetryAfter: time.Second,
 	}
+	problemClosed = problem{
+		Status: http.StatusServiceUnavailable, Code: codeOverloaded,
+		Detail:    "The server takes no work just now. Nothing was done: send the request again later.",
+		Retryable: true, RetryAfter: time.Second,
+	}
 	problemStorageFull = problem{
 		Status: http.StatusInsufficientStorage, Code: codeStorageFull,
 		Detail:    "The server has no room to record the request. Nothing was done: send it again later.",

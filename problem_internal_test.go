@@ -13,7 +13,7 @@ import (
 var standingProblems = []problem{
 	problemKeyMissing, problemKeyInvalid, problemShortKey, problemKeyReused, problemCertifiedInvalid, problemDigestMismatch,
 	problemStaleAttempt, problemTooLong, problemInProgress, problemUncertain, problemParked, problemAcknowledged, problemCrashed,
-	problemQuota, problemOverloaded, problemStorageFull, problemTooLarge, problemNotFound,
+	problemQuota, problemOverloaded, problemClosed, problemStorageFull, problemTooLarge, problemNotFound,
 	problemUnauthorized, problemIncomplete, problemUpgrade,
 }
 

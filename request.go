@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/textproto"
 	"net/url"
 	"strings"
 	"time"
@@ -50,13 +49,13 @@ func (s *server) refuse(w http.ResponseWriter, in *inbound, r *refusal) {
 }
 
 // read checks a request in the order that PROTOCOL 3 gives. The inbound of a refusal is as much of it as is known, perhaps nil.
-func (s *server) read(w http.ResponseWriter, r *http.Request) (*inbound, *refusal) {
+func (s *server) read(r *http.Request) (*inbound, *refusal) {
 	n := s.node
 	if err := n.open(); err != nil {
-		return nil, &refusal{problemOverloaded.because(err), stateNone}
+		return nil, &refusal{problemClosed.because(err), stateNone}
 	}
 	if !n.running() {
-		return nil, &refusal{problemOverloaded.because(errors.New("the node is not running: call its Run")), stateNone}
+		return nil, &refusal{problemClosed.because(errors.New("the node is not running: call its Run")), stateNone}
 	}
 	principal, no := s.principal(r)
 	if no != nil {
@@ -66,14 +65,14 @@ func (s *server) read(w http.ResponseWriter, r *http.Request) (*inbound, *refusa
 	if no != nil {
 		return in, no
 	}
-	if no := s.body(w, r, in); no != nil {
+	if no := s.body(r, in); no != nil {
 		return in, no
 	}
 	h := in.head
 	in.print = fingerprint(r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Get(headerContentType), r.Header.Get("Content-Encoding"), h.Body)
 	if in.certified {
 		switch s := in.stamps; {
-		case time.Duration(s.Until-s.Sent)*time.Second > certifiedRetention: // S9
+		case s.Until-s.Sent > int64(certifiedRetention/time.Second): // S9
 			return in, &refusal{problemTooLong, stateRefused}
 		case n.stale(s, time.Now()):
 			return in, &refusal{problemStaleAttempt, stateNone}
@@ -145,26 +144,37 @@ var problemUpgrade = problem{
 }
 
 // body reads the request's body, whether or not it says its length, and verifies its digest.
-func (s *server) body(w http.ResponseWriter, r *http.Request, in *inbound) *refusal {
-	if r.ContentLength > s.opt.MaxBody {
-		return &refusal{problemTooLarge, stateRefused}
+func (s *server) body(r *http.Request, in *inbound) (no *refusal) {
+	if in.head.Body, no = readBody(r, s.opt.MaxBody); no != nil {
+		return no
+	}
+	if err := verifyDigest(r.Header.Values(headerDigest), in.head.Body); err != nil {
+		return &refusal{problemDigestMismatch, stateNone}
+	}
+	return nil
+}
+
+// readBody reads a body of at most limit bytes.
+func readBody(r *http.Request, limit int64) ([]byte, *refusal) {
+	if r.ContentLength > limit {
+		return nil, &refusal{problemTooLarge, stateRefused}
+	}
+	if r.Body == nil {
+		return nil, nil
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
 		buf.Grow(int(r.ContentLength))
 	}
-	_, err := buf.ReadFrom(io.LimitReader(r.Body, s.opt.MaxBody+1))
+	_, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1))
+	var tooLong *http.MaxBytesError // a limit set around the handler
 	switch {
+	case errors.As(err, &tooLong), err == nil && int64(buf.Len()) > limit:
+		return nil, &refusal{problemTooLarge, stateRefused}
 	case err != nil:
-		return &refusal{problemIncomplete, stateNone}
-	case int64(buf.Len()) > s.opt.MaxBody:
-		return &refusal{problemTooLarge, stateRefused}
+		return nil, &refusal{problemIncomplete, stateNone}
 	}
-	in.head.Body = buf.Bytes()
-	if err := verifyDigest(r.Header.Values(headerDigest), in.head.Body); err != nil {
-		return &refusal{problemDigestMismatch, stateNone}
-	}
-	return nil
+	return buf.Bytes(), nil
 }
 
 var problemIncomplete = problem{
@@ -183,22 +193,25 @@ func (s *server) storable(r *http.Request, principal string) *record.Head {
 			header[name] = values
 		}
 	}
-	for _, f := range strings.Split(strings.Join(r.Header.Values("Connection"), ","), ",") {
-		delete(header, textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(f)))
-	}
-	for _, f := range hopByHop {
-		delete(header, f)
-	}
+	dropHopByHop(header)
 	for _, f := range credentials {
 		delete(header, f)
 	}
 	for _, f := range [...]string{headerCertified, headerAck, headerDigest, headerPrefer} {
 		delete(header, f)
 	}
-	u := url.URL{Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery}
+	u := url.URL{Path: rooted(r.URL.Path), RawPath: rooted(r.URL.RawPath), RawQuery: r.URL.RawQuery}
 	return &record.Head{
 		Method: r.Method, URL: u.RequestURI(), Header: header, Host: r.Host, Principal: principal, PathValue: pathValues(r),
 	}
+}
+
+// rooted returns path as a request target can have it: http.StripPrefix may have left it without its first slash.
+func rooted(path string) string {
+	if path == "" || path[0] == '/' {
+		return path
+	}
+	return "/" + path
 }
 
 // pathValues returns the values of the wildcards in the pattern that led to the handler.
