@@ -130,7 +130,7 @@ func (c *courier) deliver(ctx context.Context, m *message) *end {
 		case n.end != nil:
 			return n.end
 		}
-		timer := time.NewTimer(n.after)
+		timer := time.NewTimer(min(n.after, time.Until(m.last())+time.Millisecond))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -149,8 +149,14 @@ func (c *courier) once(ctx context.Context, m *message) (next, error) {
 	if why := c.peer(m.authority()).paused(); why != "" {
 		return next{after: pausedWait}, nil
 	}
-	if err := d.acquire(ctx); err != nil {
+	switch err := d.acquire(ctx, m.last()); {
+	case ctx.Err() != nil:
+		if err == nil {
+			d.release(nothing)
+		}
 		return next{}, ending(ctx)
+	case err != nil:
+		return next{end: m.broken(errUntil)}, nil
 	}
 	n := c.attempt(ctx, m, o)
 	d.release(n.sign)
@@ -179,6 +185,9 @@ func (m *message) broken(err error) *end {
 }
 
 var errUntil = errors.New("no answer came before the time until which it was to be tried")
+
+// last is until, as a time.
+func (m *message) last() time.Time { return time.UnixMilli(m.until) }
 
 // expired ends a message whose until has passed (C6).
 func (m *message) expired(now time.Time) *end {
@@ -229,7 +238,10 @@ func (c *courier) work(x *execution) {
 		return
 	}
 	defer c.node.tasks.Done()
-	if err := d.pace(c.ctx); err != nil {
+	if err := d.pace(c.ctx, m.last()); err != nil {
+		if c.ctx.Err() == nil {
+			c.later(x, time.Until(m.last()))
+		}
 		return
 	}
 	n := next{after: pausedWait}

@@ -103,44 +103,51 @@ func run(parcels []*execution) {
 	}
 }
 
-// acquire waits for a place, and for the rate.
-func (d *destination) acquire(ctx context.Context) error {
+// acquire waits for a place, and for the rate, until ctx ends or the time has come after which nothing is sent (C2).
+func (d *destination) acquire(ctx context.Context, last time.Time) error {
 	d.mu.Lock()
 	if len(d.queue) == 0 && d.free() {
 		d.mu.Unlock()
-		return d.pace(ctx)
+		return d.pace(ctx, last)
 	}
 	t := ticket{c: make(chan struct{})}
 	d.queue = append(d.queue, t)
 	next := d.grant()
 	d.mu.Unlock()
 	run(next)
+	timer := time.NewTimer(time.Until(last))
+	defer timer.Stop()
+	err := errUntil
 	select {
 	case <-t.c:
-		return d.pace(ctx)
+		return d.pace(ctx, last)
+	case <-timer.C:
 	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
 	d.mu.Lock()
 	for i := range d.queue {
 		if d.queue[i].c == t.c {
 			d.queue = append(d.queue[:i], d.queue[i+1:]...)
 			d.mu.Unlock()
-			return context.Cause(ctx)
+			return err
 		}
 	}
 	d.mu.Unlock()
 	d.release(nothing)
-	return context.Cause(ctx)
+	return err
 }
 
-// pace waits for the rate; on an error the place is given back.
-func (d *destination) pace(ctx context.Context) error {
+// pace waits for the rate; on an error, which also says that its turn would come after last, the place is given back.
+func (d *destination) pace(ctx context.Context, last time.Time) error {
 	d.mu.Lock()
 	l := d.limit
 	d.mu.Unlock()
 	if l == nil {
 		return nil
 	}
+	ctx, cancel := context.WithDeadline(ctx, last)
+	defer cancel()
 	if err := l.Wait(ctx); err != nil {
 		d.release(nothing)
 		return err
