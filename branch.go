@@ -151,6 +151,7 @@ func (op *operation) await(ctx context.Context, done chan struct{}) error {
 	case <-done:
 	case <-ctx.Done():
 		ended = &Error{Op: "wait", Name: op.name, Err: ending(ctx)}
+	case <-x.stopped:
 	}
 	back()
 	return op.note(&record.Entry{Phase: record.Whole, Err: x.node.flatten(ended)})

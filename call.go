@@ -150,9 +150,11 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 	if c.req.Host != "" && c.req.Host != c.req.URL.Host {
 		m.header.Set("Host", c.req.Host)
 	}
+	ctx, cancel := x.within(ctx)
 	back := x.rest(time.Now().Add(restPause))
 	e := x.node.courier.deliver(ctx, m)
 	back()
+	cancel()
 	return op.answered(c, m, e)
 }
 

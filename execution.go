@@ -26,7 +26,9 @@ type execution struct {
 	size      int
 	parcel    *parcel // a send's
 
-	ctx    context.Context // of the run under way; values, and the end when it is stopped
+	life   context.Context // of the run under way: ends when it is stopped
+	end    context.CancelCauseFunc
+	ctx    context.Context // of its function: life, until it is cancelled
 	cancel context.CancelCauseFunc
 
 	mu       sync.Mutex // guards what follows
@@ -321,10 +323,10 @@ func (x *execution) halt(s *stop) {
 	}
 	x.stop = s
 	close(x.stopped)
-	cancel, active := x.cancel, x.active
+	end, active := x.end, x.active
 	x.mu.Unlock()
-	if cancel != nil {
-		cancel(s.cause)
+	if end != nil {
+		end(s.cause)
 	}
 	if !active {
 		x.settle()

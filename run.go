@@ -28,7 +28,8 @@ func (x *execution) launch() {
 	}
 	root := &scope{x: x, log: x.log[""]}
 	base := context.WithValue(context.Background(), envKey{}, &env{scope: root})
-	x.ctx, x.cancel = context.WithCancelCause(base)
+	x.life, x.end = context.WithCancelCause(base)
+	x.ctx, x.cancel = context.WithCancelCause(x.life)
 	x.active, x.users, x.replaying = true, 1, len(x.log) > 0
 	x.mu.Unlock()
 	go x.main(root)
@@ -62,7 +63,7 @@ func (x *execution) main(root *scope) {
 		if p == nil && returned && err == nil {
 			root.close()
 		}
-		x.cancel(nil)
+		x.end(nil)
 		x.mu.Lock()
 		x.active = false
 		stopping := x.stop != nil
@@ -167,6 +168,16 @@ func userLine() string {
 }
 
 var packagePath = reflect.TypeFor[Node]().PkgPath()
+
+// within returns ctx, ended also when the run is stopped: the function may have made it not to end, with context.WithoutCancel.
+func (x *execution) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Done() == x.ctx.Done() {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	undo := context.AfterFunc(x.life, func() { cancel(context.Cause(x.life)) })
+	return ctx, func() { undo(); cancel(nil) }
+}
 
 // rest is called around everything that a run waits for without running user code. Meanwhile x may be put out of memory, until wake.
 func (x *execution) rest(wake time.Time) (back func()) {

@@ -49,6 +49,7 @@ func (op *operation) sleep(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 	case <-ctx.Done():
 		ended = &Error{Op: "sleep", Err: ending(ctx)}
+	case <-x.stopped:
 	}
 	back()
 	return op.note(&record.Entry{Phase: record.End, Err: x.node.flatten(ended)})

@@ -132,9 +132,14 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 		if !s.x.flush() { // What it waits for may have begun with our own change.
 			return op.stopping()
 		}
+		within, cancel := s.x.within(ctx)
 		back := s.x.rest(time.Now().Add(restPause))
-		t, state, err := n.outcome(ctx, store.Key{ID: id})
+		t, state, err := n.outcome(within, store.Key{ID: id})
 		back()
+		cancel()
+		if errors.Is(err, errStopped) && n == s.x.node {
+			<-s.x.stopped // The node stops, and with it this run: that is no result.
+		}
 		if err := op.stopping(); err != nil {
 			return err
 		}
