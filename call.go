@@ -151,7 +151,8 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 		m.header.Set("Host", c.req.Host)
 	}
 	ctx, cancel := x.within(ctx)
-	back := x.rest(time.Now().Add(restPause))
+	wake := time.Now().Add(restPause).UnixMilli()
+	back := x.rest(time.UnixMilli(max(wake, m.sent)))
 	e := x.node.courier.deliver(ctx, m)
 	back()
 	cancel()

@@ -119,6 +119,9 @@ func firstOf(list ...string) string {
 
 // deliver makes attempts until the message ends or ctx does.
 func (c *courier) deliver(ctx context.Context, m *message) *end {
+	if err := pause(ctx, time.Until(time.UnixMilli(m.sent))); err != nil {
+		return m.broken(err)
+	}
 	for {
 		if e := m.expired(time.Now()); e != nil {
 			return e
@@ -130,13 +133,24 @@ func (c *courier) deliver(ctx context.Context, m *message) *end {
 		case n.end != nil:
 			return n.end
 		}
-		timer := time.NewTimer(min(n.after, time.Until(m.last())+time.Millisecond))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return m.broken(ending(ctx))
+		if err := pause(ctx, min(n.after, time.Until(m.last())+time.Millisecond)); err != nil {
+			return m.broken(err)
 		}
+	}
+}
+
+// pause waits for d, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ending(ctx)
 	}
 }
 

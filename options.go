@@ -86,7 +86,7 @@ type Policy struct {
 	Destination string            // Default: the URL's authority
 	Labels      map[string]string // stored with the message, for Destination, Failed, lists
 	After       time.Duration     // first attempt no sooner. Default: at once
-	Until       time.Duration     // no attempt after. Default: 7 days (23 h to plain peers)
+	Until       time.Duration     // no attempt after. Default: 7 days from the first (23 h to plain peers)
 	Attempts    int               // tries of a step whose error asks for another. Default: 1, a step's error is its result
 	AtMostOnce  bool              // park, rather than repeat, when a crash leaves it unknown
 	ReadOnly    bool              // no effect outside: nothing waits for the disk

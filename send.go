@@ -165,13 +165,16 @@ func (n *Node) term(ctx context.Context, m *message, policy Policy) (sent, until
 		return 0, 0, 0, fmt.Errorf("Options.Destination: %w", err)
 	}
 	if policy.Until == 0 {
-		policy.Until = defaultUntilPlain
+		policy.Until = policy.After + defaultUntilPlain
 		if n.courier.peer(m.authority()).certified() {
-			policy.Until = defaultUntil
+			policy.Until = policy.After + defaultUntil
 		}
 	}
-	first := time.Now().Add(policy.After).Truncate(time.Second)
-	last := time.Now().Add(policy.Until).Add(time.Second - 1).Truncate(time.Second)
+	first := time.Now().Truncate(time.Second)
+	if policy.After > 0 {
+		first = time.Now().Add(policy.After + time.Second - 1).Truncate(time.Second)
+	}
+	last := time.Now().Add(policy.Until + time.Second - 1).Truncate(time.Second)
 	return first.UnixMilli(), last.UnixMilli(), policy.After, nil
 }
 
