@@ -124,8 +124,9 @@ func redirect(res *http.Response, from *url.URL) *url.URL {
 	if res.StatusCode != http.StatusTemporaryRedirect && res.StatusCode != http.StatusPermanentRedirect {
 		return nil
 	}
-	to, err := from.Parse(res.Header.Get("Location"))
-	if err != nil || to.Scheme != from.Scheme || to.Host != from.Host {
+	location := res.Header.Get("Location")
+	to, err := from.Parse(location)
+	if err != nil || location == "" || to.Scheme != from.Scheme || to.Host != from.Host {
 		return nil
 	}
 	return to
@@ -288,56 +289,76 @@ func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *p
 	if m.unmarked < 3 && (!success || m.unmarked > 1) {
 		return next{after: backoff(m.tries - 1)}
 	}
-	marked, e := c.probe(ctx, m, o, p)
+	finding, e := c.probe(ctx, m, o, p)
 	switch {
 	case e != nil:
 		return next{end: e}
-	case ctx.Err() != nil:
-		return next{after: backoff(m.tries)}
-	case !marked:
-		p.pause("it was certified and its answers no longer say so: something between may strip or answer for it")
-	case m.unmarked < 3:
+	case finding == silence, finding == stillMarked && m.unmarked < 3:
 		return next{after: backoff(m.tries - 1)}
+	case finding == notMarked:
+		p.pause("it was certified and its answers no longer say so: something between may strip or answer for it")
 	}
 	return next{end: &end{state: store.Unknown, err: unknownOutcome(fmt.Errorf(
 		"status %d, without the mark of a certified answer, from a peer known to be certified; if %s is not certified, set Destination.Plain for it", a.response.Status, m.url.Path))}}
 }
 
-// probe asks the message's URL, or discovery, whether the peer is certified still; it may come upon the outcome.
-func (c *courier) probe(ctx context.Context, m *message, o *Destination, p *peer) (marked bool, e *end) {
+// finding is what a probe has found.
+type finding int
+
+const (
+	silence finding = iota // nobody said: no answer, or that of a gateway whose server is away
+	stillMarked
+	notMarked
+)
+
+// probe asks the message's URL, or discovery, whether the peer is certified still, and may come upon the outcome.
+func (c *courier) probe(ctx context.Context, m *message, o *Destination, p *peer) (finding, *end) {
 	q := &message{method: http.MethodGet, info: m.info}
 	var err error
 	if q.url, err = m.url.Parse(firstOf(m.resource, wellKnown)); err != nil {
-		return true, nil
+		return silence, nil
 	}
 	a := c.exchange(ctx, q, o, p, nil)
 	if a.response == nil {
-		return true, nil // It does not answer: that says nothing.
+		return silence, nil
 	}
 	if m.resource == "" {
-		_, err := parseDiscovery(a.response.Body)
-		return a.response.Status == http.StatusOK && err == nil, nil
-	}
-	v := verified(a.header, m.id, a.response)
-	if v != nil && v.State == stateDone {
-		e = outcomeOf(a.response)
+		if _, err := parseDiscovery(a.response.Body); a.response.Status == http.StatusOK && err == nil {
+			return stillMarked, nil
+		}
+	} else if v := verified(a.header, m.id, a.response); v != nil {
+		if v.State != stateDone {
+			return stillMarked, nil
+		}
+		e := outcomeOf(a.response)
 		e.ack = c.owe(m)
+		return stillMarked, e
 	}
-	return v != nil, e
+	if transient(a.response.Status) {
+		return silence, nil
+	}
+	return notMarked, nil
+}
+
+// transient tells whether a status says that another attempt may fare better (C5).
+func transient(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
 }
 
 // plain judges the answer of a peer that is not certified, by its status (C5).
 func (c *courier) plain(m *message, a *answer) next {
 	wait, told := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
 	again := next{after: max(wait, backoff(m.tries-1))}
-	switch s := a.response.Status; s {
-	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+	switch s := a.response.Status; {
+	case s >= 500 && a.header.Get(headerReplayed) == valueReplayed:
+	case transient(s):
 		return again
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		if a.header.Get(headerReplayed) != valueReplayed {
-			return again
-		}
-	case http.StatusConflict:
+	case s == http.StatusConflict:
 		code, _ := parseProblem(a.header.Get(headerContentType), a.response.Body)
 		if told || code == codeInProgress {
 			return again
