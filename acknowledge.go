@@ -78,7 +78,7 @@ func (k *acknowledger) add(a owedAck) {
 }
 
 // ride takes acknowledgements that the next attempt of m can carry.
-func (k *acknowledger) ride(m *message, o *Destination) []ack {
+func (k *acknowledger) ride(m *message, o *Destination) []owedAck {
 	if !m.certify() || o.Plain {
 		return nil
 	}
@@ -93,12 +93,17 @@ func (k *acknowledger) ride(m *message, o *Destination) []ack {
 		size += len(list[n].id)
 		n++
 	}
-	acks := make([]ack, n)
-	for i, a := range list[:n] {
+	k.keep(m.ackTarget(), list[n:], n)
+	return list[:n:n]
+}
+
+// acksField is the value of Certified-Ack for what rides.
+func acksField(riding []owedAck) string {
+	acks := make([]ack, len(riding))
+	for i, a := range riding {
 		acks[i] = ack{ID: a.id, At: a.at}
 	}
-	k.keep(m.ackTarget(), list[n:], n)
-	return acks
+	return formatAcks(acks)
 }
 
 // keep leaves rest of what was owed to t, n having been taken; called with k.mu held.
@@ -111,13 +116,13 @@ func (k *acknowledger) keep(t ackTarget, rest []owedAck, n int) {
 	}
 }
 
-// rode takes back the acknowledgements of an attempt that was not answered.
-func (k *acknowledger) rode(m *message, acks []ack, answered bool) {
-	if answered {
+// rode takes back the acknowledgements of an attempt that did not come to the peer's handler, as far as its answer tells.
+func (k *acknowledger) rode(riding []owedAck, v *verdict) {
+	if v != nil && (v.State == stateDone || v.State == stateRunning) {
 		return
 	}
-	for _, a := range acks {
-		k.add(owedAck{target: m.ackTarget(), id: a.ID, at: a.At})
+	for _, a := range riding {
+		k.add(a)
 	}
 }
 

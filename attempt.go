@@ -51,7 +51,7 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 	a := c.exchange(ctx, m, o, p, acks)
 	m.tries++
 	m.left = m.left || a.left
-	c.acks.rode(m, acks, a.response != nil)
+	c.acks.rode(acks, a.verdict)
 	if ctx.Err() != nil && a.response == nil {
 		return next{sign: nothing, after: backoff(m.tries)}
 	}
@@ -71,7 +71,7 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 var errOwn = errors.New("the attempt was not made")
 
 // exchange sends the request and reads the answer, following redirects within the authority.
-func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *peer, acks []ack) (a answer) {
+func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *peer, acks []owedAck) (a answer) {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, infoKey{}, m.info), attemptTimeout)
 	defer cancel()
 	target := m.url
@@ -133,7 +133,7 @@ func redirect(res *http.Response, from *url.URL) *url.URL {
 }
 
 // stamped builds the request of one attempt (section 1).
-func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, p *peer, acks []ack) (*http.Request, error) {
+func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, p *peer, acks []owedAck) (*http.Request, error) {
 	req, err := m.request(ctx)
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, 
 		h.Set(headerCertified, m.stamp(p).String())
 		h.Set(headerDigest, contentDigest(m.body))
 		if len(acks) > 0 {
-			h.Set(headerAck, formatAcks(acks))
+			h.Set(headerAck, acksField(acks))
 		}
 		if m.minimal && h.Get(headerPrefer) == "" {
 			h.Set(headerPrefer, "return=minimal")
