@@ -50,7 +50,7 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 	acks := c.acks.ride(m, o)
 	a := c.exchange(ctx, m, o, p, acks)
 	m.tries++
-	m.left = m.left || a.left
+	m.before, m.left = m.left, m.left || a.left
 	c.acks.rode(acks, a.verdict)
 	if ctx.Err() != nil && a.response == nil {
 		return next{sign: nothing, after: backoff(m.tries)}
@@ -245,7 +245,7 @@ func (c *courier) certified(m *message, a *answer) next {
 		e.ack = c.owe(m)
 		return next{end: e}
 	case stateRunning:
-		m.tries, m.accepted = 0, true
+		m.tries = 0
 		if !told {
 			wait = time.Second
 		}
@@ -273,14 +273,11 @@ func (m *message) refusal(a *answer) *end {
 	switch {
 	case code == codeKeyReused:
 		err = fmt.Errorf("%w: %w", ErrReused, err)
-	case m.attempted():
+	case m.before:
 		return &end{state: store.Unknown, err: unknownOutcome(err), response: a.response}
 	}
 	return &end{state: store.Rejected, err: notDone(err), response: a.response}
 }
-
-// attempted tells whether an attempt before the one just made may have left.
-func (m *message) attempted() bool { return m.tries > 1 || m.earlier || m.accepted }
 
 // unmarked judges an answer without Certified from a peer known to be certified: it is no outcome (C4).
 func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *peer, a *answer) next {

@@ -53,7 +53,7 @@ type message struct {
 
 	left     bool  // a byte of some attempt may have left (C6)
 	earlier  bool  // attempts may have been made whose at is not known here: an acknowledgement names until (A5)
-	accepted bool  // the peer has said that it is running there
+	before   bool  // left, as it was before the last attempt
 	at       int64 // the largest at of the attempts made here, Unix seconds
 	tries    int
 	unmarked int    // answers without Certified from a certified peer (C4)
@@ -228,7 +228,7 @@ func (c *courier) post(x *execution) {
 	}
 	d, _, err := c.destinationOf(c.ctx, x.parcel.message)
 	if err != nil {
-		c.later(x, c.unsent(x.parcel.message, err).after)
+		c.unposted(x, err)
 		return
 	}
 	if d.broken() && c.crowded() { // Its place is wanted by messages to peers that answer.
@@ -238,20 +238,34 @@ func (c *courier) post(x *execution) {
 	d.post(x)
 }
 
-// work makes one attempt for the parcel x, for which its destination has given a place.
-func (c *courier) work(x *execution) {
+// unposted tries later what the node's own configuration prevented.
+func (c *courier) unposted(x *execution, err error) {
 	m := x.parcel.message
-	d, o, err := c.destinationOf(c.ctx, m)
-	if err != nil || !c.node.task() {
-		if d != nil {
-			d.release(nothing)
-		}
-		if err != nil {
-			c.later(x, c.unsent(m, err).after)
-		}
+	if e := m.expired(time.Now()); e != nil {
+		x.delivered(e)
+		return
+	}
+	c.later(x, c.unsent(m, err).after)
+}
+
+// work makes one attempt for the parcel x, for which d has given a place.
+func (c *courier) work(d *destination, x *execution) {
+	if !c.node.task() {
+		d.release(nothing)
 		return
 	}
 	defer c.node.tasks.Done()
+	m := x.parcel.message
+	now, o, err := c.destinationOf(c.ctx, m)
+	if err != nil || now != d {
+		d.release(nothing)
+		if err != nil {
+			c.unposted(x, err)
+		} else {
+			now.post(x)
+		}
+		return
+	}
 	if err := d.pace(c.ctx, m.last()); err != nil {
 		if c.ctx.Err() == nil {
 			c.later(x, time.Until(m.last()))

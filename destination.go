@@ -79,7 +79,7 @@ func (d *destination) retry() {
 	d.timer = nil
 	next := d.grant()
 	d.mu.Unlock()
-	run(next)
+	d.run(next)
 }
 
 // grant gives free places to those who wait, in their order; called with d.mu held. The parcels among them are returned, to be run.
@@ -97,9 +97,10 @@ func (d *destination) grant() (parcels []*execution) {
 	return parcels
 }
 
-func run(parcels []*execution) {
+// run makes the attempts of parcels, each in a goroutine that the node's tasks count.
+func (d *destination) run(parcels []*execution) {
 	for _, x := range parcels {
-		go x.node.courier.work(x)
+		go x.node.courier.work(d, x)
 	}
 }
 
@@ -114,7 +115,7 @@ func (d *destination) acquire(ctx context.Context, last time.Time) error {
 	d.queue = append(d.queue, t)
 	next := d.grant()
 	d.mu.Unlock()
-	run(next)
+	d.run(next)
 	timer := time.NewTimer(time.Until(last))
 	defer timer.Stop()
 	err := errUntil
@@ -168,7 +169,7 @@ func (d *destination) post(x *execution) {
 	d.queue = append(d.queue, ticket{x: x})
 	next := d.grant()
 	d.mu.Unlock()
-	run(next)
+	d.run(next)
 }
 
 // sign is what an attempt tells of the destination.
@@ -199,5 +200,5 @@ func (d *destination) release(s sign) {
 	}
 	next := d.grant()
 	d.mu.Unlock()
-	run(next)
+	d.run(next)
 }

@@ -395,6 +395,11 @@ func (x *execution) outgoing() (*message, error) {
 // delivered records how the sent message x ended, and begins the execution of Options.Failed where it is to hear of it.
 func (x *execution) delivered(e *end) {
 	n := x.node
+	if errors.Is(e.err, ErrReused) && !x.head.Chosen { // C1: never a result.
+		why := "the peer knows the message's id, which is ours alone, with another request: " + e.err.Error()
+		x.halt(&stop{cause: e.err, park: why})
+		return
+	}
 	now := time.Now()
 	t := &record.Tail{Err: n.flatten(e.err)}
 	bound := now.Add(n.opt.Linger)
