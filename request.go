@@ -273,15 +273,22 @@ func (s *server) acknowledge(r *http.Request, principal string) {
 	}
 }
 
-// acked drops the outcome of key with the next batch. at is in Unix seconds; 0 counts as until (A5).
+// acked drops the outcome of key with the next batch, whose group it returns; nil when there is no outcome. at is in Unix seconds;
+// 0 counts as until (A5), and no more than until is believed.
 func (n *Node) acked(key store.Key, at int64) *group {
-	bound := min(at*1000, time.Now().Add(certifiedRetention).UnixMilli())
-	if at == 0 {
+	bound := at * 1000
+	if at == 0 || at > time.Now().Add(skew).Unix() {
 		r, err := n.store.Read(context.Background(), key)
-		if err != nil {
+		if err != nil || !r.State.Finished() {
 			return nil
 		}
-		bound = r.Bound
+		until := r.Bound
+		if r.State == store.Acknowledged { // Bound is what was acknowledged before; until was no later than this (S8, S9).
+			until = r.Created + (skew + certifiedRetention).Milliseconds()
+		}
+		if at == 0 || bound > until {
+			bound = until
+		}
 	}
 	return n.journal.put(func(j *journal) { j.acks = append(j.acks, store.Ack{Key: key, At: bound}) })
 }

@@ -70,7 +70,7 @@ func TestS2TheAnonymousScopeNeedsLongIDsAndMessageURLs(t *testing.T) {
 	first := s.certified(id, "x").done(t, 201, "run 1", false)
 	s.certified(id+"3", "x", "Certified-Ack", `"`+id+`"`).want(t, 201, "done")
 	s.certified(id, "x").done(t, 201, "run 1", true)
-	s.ask("DELETE", first.member("message"), "")
+	s.ask("DELETE", first.member("message"), "").want(t, 204, "gone")
 	s.certified(id, "x").problem(t, 410, "acknowledged", "gone")
 	s.ask("POST", "/", "x").want(t, 201, "done") // without a key: under a new id, which is long enough
 }
@@ -670,4 +670,36 @@ func TestS12ACopyWithOtherHeadersChangesNothing(t *testing.T) {
 			t.Errorf("the runs saw %v", seen)
 		}
 	})
+}
+
+func TestS13EveryAnswerNamesTheStore(t *testing.T) {
+	app := newGate()
+	s := newSite(t, nil, app.ServeHTTP, nil)
+	first := s.certified("a", "x", "Prefer", "respond-async").want(t, 202, "running")
+	name := first.member("store")
+	close(app.open)
+	done := s.certified("a", "x").want(t, 201, "done")
+	replies := map[string]reply{
+		"done":      done,
+		"replayed":  s.certified("a", "x"),
+		"message":   s.ask("GET", done.member("message"), ""),
+		"reused":    s.certified("a", "y"),
+		"no key":    s.post(",", ""),
+		"nobody":    s.post("b", "", "X-Caller", "nobody"),
+		"not found": s.ask("GET", "/.well-known/chttp/messages/x", ""),
+		"discovery": s.ask("GET", "/.well-known/chttp", ""),
+		"bulk":      s.ask("POST", "/.well-known/chttp/acks", `{"acks":[]}`),
+		"delete":    s.ask("DELETE", done.member("message"), ""),
+	}
+	for what, r := range replies {
+		if r.member("store") != name || name == "" || r.member("v") != "1" || r.member("now") == "" {
+			t.Errorf("%s: Certified is %q, want the store %q", what, r.header.Get("Certified"), name)
+		}
+		if r.header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: Cache-Control is %q", what, r.header.Get("Cache-Control"))
+		}
+	}
+	if again := s.crash().certified("a", "x"); again.member("store") != name {
+		t.Errorf("after a crash the store is %q, was %q", again.member("store"), name)
+	}
 }

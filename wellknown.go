@@ -3,7 +3,6 @@ package chttp
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -29,23 +28,31 @@ func (k *known) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path == wellKnown && read:
 		k.discover(w)
 	case path == wellKnown:
-		notAllowed(w, "GET, HEAD")
+		k.notAllowed(w, "GET, HEAD")
 	case path == pathAcks && r.Method == http.MethodPost:
 		k.bulk(w, r)
 	case path == pathAcks:
-		notAllowed(w, "POST")
+		k.notAllowed(w, "POST")
 	case !strings.HasPrefix(path, prefixOfMessage):
 		k.refuse(w, problemNotFound, &verdict{State: stateNone})
 	case read:
-		k.show(w, path)
+		k.show(w, r)
 	case r.Method == http.MethodDelete:
 		k.acknowledge(w, r)
 	default:
-		notAllowed(w, "GET, HEAD, DELETE")
+		k.notAllowed(w, "GET, HEAD, DELETE")
 	}
 }
 
-func notAllowed(w http.ResponseWriter, allow string) {
+// mark has the answer say who gives it and, of a message, what v tells.
+func (k *known) mark(w http.ResponseWriter, v verdict) {
+	v.Now, v.Store = time.Now().Unix(), k.node.id.Store
+	w.Header().Set(headerCertified, v.String())
+	w.Header().Set(headerCacheControl, valueNoStore)
+}
+
+func (k *known) notAllowed(w http.ResponseWriter, allow string) {
+	k.mark(w, verdict{})
 	w.Header().Set("Allow", allow)
 	http.Error(w, "this resource answers "+allow, http.StatusMethodNotAllowed)
 }
@@ -80,26 +87,24 @@ func (k *known) discover(w http.ResponseWriter) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	k.mark(w, verdict{})
 	w.Header().Set(headerContentType, typeJSON)
-	w.Header().Set(headerCacheControl, valueNoStore)
 	_, _ = w.Write(append(b, '\n'))
 }
 
 // find returns the record that a message URL names, or answers that there is none.
-func (k *known) find(w http.ResponseWriter, r *http.Request, path string) (key store.Key, rec *store.Record, ok bool) {
-	key, ok = k.node.caps.parse(path)
+func (k *known) find(w http.ResponseWriter, r *http.Request) (key store.Key, rec *store.Record, ok bool) {
+	key, ok = k.node.caps.parse(r.URL.Path)
 	if !ok {
 		k.refuse(w, problemNotFound, &verdict{State: stateNone})
 		return key, nil, false
 	}
 	rec, err := k.node.store.Read(r.Context(), key)
 	switch {
-	case errors.Is(err, store.ErrNotFound) && k.node.resident(key) != nil:
-		return key, &store.Record{Key: key, State: store.Running}, true
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound) && k.node.resident(key) == nil:
 		k.refuse(w, problemNotFound, &verdict{ID: key.ID, State: stateNone})
 		return key, nil, false
-	case err != nil:
+	case err != nil: // It cannot be read, or its acceptance is not durable yet.
 		k.refuse(w, problemUncertain, &verdict{ID: key.ID, State: stateRunning})
 		return key, nil, false
 	}
@@ -107,12 +112,12 @@ func (k *known) find(w http.ResponseWriter, r *http.Request, path string) (key s
 }
 
 // show answers with the outcome, as S6 (A3).
-func (k *known) show(w http.ResponseWriter, path string) {
-	key, r, ok := k.find(w, &http.Request{}, path)
+func (k *known) show(w http.ResponseWriter, req *http.Request) {
+	key, r, ok := k.find(w, req)
 	if !ok {
 		return
 	}
-	v := &verdict{ID: key.ID, Message: path}
+	v := &verdict{ID: key.ID, Message: req.URL.Path}
 	switch {
 	case r.State == store.Acknowledged:
 		v.State = stateGone
@@ -123,9 +128,8 @@ func (k *known) show(w http.ResponseWriter, path string) {
 		k.refuse(w, problemParked, v)
 		return
 	case !r.State.Finished():
-		v.State, v.Now, v.Store = stateRunning, time.Now().Unix(), k.node.id.Store
-		w.Header().Set(headerCertified, v.String())
-		w.Header().Set(headerCacheControl, valueNoStore)
+		v.State = stateRunning
+		k.mark(w, *v)
 		w.Header().Set(headerRetryAfter, "1")
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -150,7 +154,7 @@ func (k *known) acknowledge(w http.ResponseWriter, r *http.Request) {
 		k.refuse(w, problemCertifiedInvalid.because(err), &verdict{State: stateRefused})
 		return
 	}
-	key, rec, ok := k.find(w, r, r.URL.Path)
+	key, rec, ok := k.find(w, r)
 	if !ok {
 		return
 	}
@@ -158,20 +162,19 @@ func (k *known) acknowledge(w http.ResponseWriter, r *http.Request) {
 		k.refuse(w, problemInProgress, &verdict{ID: key.ID, State: stateRunning})
 		return
 	}
-	if g := k.node.acked(key, at); g != nil {
-		if err := k.node.journal.wait(r.Context(), g); err != nil {
-			return
-		}
+	if g := k.node.acked(key, at); g != nil && k.node.journal.wait(r.Context(), g) != nil {
+		k.refuse(w, problemUncertain, &verdict{ID: key.ID, State: stateRunning})
+		return
 	}
-	w.Header().Set(headerCertified, (&verdict{ID: key.ID, State: stateGone, Now: time.Now().Unix(), Store: k.node.id.Store}).String())
+	k.mark(w, verdict{ID: key.ID, State: stateGone})
 	w.WriteHeader(http.StatusNoContent)
 }
 
 // bulk takes many acknowledgements. Those of messages that are not ours, or unknown, or unfinished, are passed over (A4).
 func (k *known) bulk(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBulkBody))
-	if err != nil {
-		k.refuse(w, problemTooLarge, &verdict{State: stateRefused})
+	body, no := readBody(r, maxBulkBody)
+	if no != nil {
+		k.refuse(w, no.problem, &verdict{State: no.state})
 		return
 	}
 	list, err := parseBulkAcks(body)
@@ -187,11 +190,10 @@ func (k *known) bulk(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if last != nil {
-		if err := k.node.journal.wait(r.Context(), last); err != nil {
-			return
-		}
+	if last != nil && k.node.journal.wait(r.Context(), last) != nil {
+		k.refuse(w, problemUncertain, &verdict{State: stateRunning})
+		return
 	}
-	w.Header().Set(headerCacheControl, valueNoStore)
+	k.mark(w, verdict{})
 	w.WriteHeader(http.StatusNoContent)
 }
