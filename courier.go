@@ -231,8 +231,10 @@ func (c *courier) post(x *execution) {
 		c.unposted(x, err)
 		return
 	}
-	if d.broken() && c.crowded() { // Its place is wanted by messages to peers that answer.
-		x.halt(&stop{cause: errEvicted, evict: time.Now().Add(backoffMost/2 + rand.N(backoffMost/2)).UnixMilli()})
+	if down, open := d.broken(); open && c.crowded() { // Its place is wanted by messages to peers that answer.
+		// Away for about as long again as the peer has been: after a short outage, back soon.
+		away := min(max(down, longWait), backoffMost/2)
+		x.halt(&stop{cause: errEvicted, evict: time.Now().Add(away + rand.N(away)).UnixMilli()})
 		return
 	}
 	d.post(x)

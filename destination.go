@@ -18,7 +18,8 @@ type destination struct {
 	places  int
 	taken   int
 	queue   []ticket
-	failed  int // connections that failed in a row
+	failed  int       // connections that failed in a row
+	broke   time.Time // when the breaker opened, if it is open
 	probing bool
 	retryAt time.Time
 	timer   *time.Timer
@@ -156,11 +157,14 @@ func (d *destination) pace(ctx context.Context, last time.Time) error {
 	return nil
 }
 
-// broken tells whether the breaker is open.
-func (d *destination) broken() bool {
+// broken tells whether the breaker is open, and for how long it has been.
+func (d *destination) broken() (down time.Duration, open bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.failed >= breakAfter
+	if d.failed < breakAfter {
+		return 0, false
+	}
+	return time.Since(d.broke), true
 }
 
 // post queues the parcel x for a place.
@@ -192,6 +196,9 @@ func (d *destination) release(s sign) {
 	case silent:
 		d.failed++
 		d.probing = false
+		if d.failed == breakAfter {
+			d.broke = time.Now()
+		}
 		if d.failed >= breakAfter {
 			d.retryAt = time.Now().Add(min(backoff(min(d.failed-breakAfter, 5)), breakMost))
 		}

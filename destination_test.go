@@ -2,13 +2,18 @@ package chttp_test
 
 import (
 	"context"
+	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/certifiedhttp/chttp"
 	"github.com/certifiedhttp/chttp/memstore"
+	"github.com/certifiedhttp/chttp/store"
 )
 
 func TestDestinationIsToldWhichMessageItIsAbout(t *testing.T) {
@@ -47,4 +52,43 @@ func TestDestinationIsToldWhichMessageItIsAbout(t *testing.T) {
 			t.Errorf("%s is told %+v", by, got)
 		}
 	}
+}
+
+// outage is a plain peer that nobody reaches until a certain time.
+type outage struct{ until time.Time }
+
+func (o outage) RoundTrip(r *http.Request) (*http.Response, error) {
+	if time.Now().Before(o.until) {
+		return nil, &net.OpError{Op: "dial", Err: errors.New("connection refused")}
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody, Request: r}, nil
+}
+
+func TestMessagesThatAShortOutageMovedOutOfMemoryComeBackSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages = 40 // of which memory holds a part
+		st := memstore.New()
+		n := newNode(t, st, &chttp.Options{Logger: quiet, MaxResident: 10, Transport: outage{time.Now().Add(500 * time.Millisecond)}})
+		begin := time.Now()
+		for range messages {
+			if _, err := n.Put(t.Context(), "http://peer/", "text/plain", strings.NewReader("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stop := run(t, n)
+		defer stop()
+		for {
+			open, err := st.List(t.Context(), store.Query{States: []store.State{store.Running, store.Waiting}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(open) == 0 {
+				break
+			}
+			if passed := time.Since(begin); passed > 15*time.Second {
+				t.Fatalf("%d of %d messages still wait %v after an outage of half a second", len(open), messages, passed)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
 }
