@@ -12,7 +12,7 @@ import (
 	"github.com/certifiedhttp/chttp/internal/record"
 )
 
-// Sentinels. errors.Is finds them in the errors of this package, also after a replay.
+// Sentinels. errors.Is finds them in the errors of this package, as errors.As finds *Error, also after a replay.
 var (
 	ErrUnknownOutcome = errors.New("unknown outcome")         // it may have happened
 	ErrNotDone        = errors.New("nothing was done")        // it certainly did not happen
@@ -116,6 +116,9 @@ func (n *Node) flatten(err error) *record.Error {
 			}
 		}
 	}
+	if own := (*Error)(nil); errors.As(err, &own) {
+		e.Own = &record.Own{Op: own.Op, Name: own.Name, ID: own.ID, Status: own.Status, Body: own.Body, Err: n.flatten(own.Err)}
+	}
 	return e
 }
 
@@ -133,6 +136,13 @@ func (n *Node) unflatten(e *record.Error) error {
 				}
 			}
 		}
+	}
+	if o := e.Own; o != nil {
+		own := &Error{Op: o.Op, Name: o.Name, ID: o.ID, Status: o.Status, Body: o.Body, Err: n.unflatten(o.Err)}
+		if own.Error() == e.Text {
+			return own
+		}
+		r.is = append(r.is, own)
 	}
 	return r
 }

@@ -23,6 +23,15 @@ type Response struct {
 type Error struct {
 	Text string
 	Is   []string
+	Own  *Own // what errors.As must find again
+}
+
+// Own is a chttp.Error that an error is or wraps.
+type Own struct {
+	Op, Name, ID string
+	Status       int
+	Body         []byte
+	Err          *Error
 }
 
 // Append appends t to b.
@@ -67,21 +76,55 @@ func appendError(b []byte, tag byte, e *Error) []byte {
 	for _, s := range e.Is {
 		inner = appendBytes(inner, 2, s)
 	}
+	if o := e.Own; o != nil {
+		own := appendBytes([]byte{Version}, 1, o.Op)
+		own = appendBytes(own, 2, o.Name)
+		own = appendBytes(own, 3, o.ID)
+		own = appendInt(own, 4, int64(o.Status))
+		own = appendBytes(own, 5, o.Body)
+		inner = appendBytes(inner, 3, appendError(own, 6, o.Err))
+	}
 	return appendBytes(b, tag, inner)
 }
 
 func parseError(b []byte) (*Error, error) {
 	e := new(Error)
-	err := fields(b, func(tag byte, v []byte) error {
+	err := fields(b, func(tag byte, v []byte) (err error) {
 		switch tag {
 		case 1:
 			e.Text = string(v)
 		case 2:
 			e.Is = append(e.Is, string(v))
+		case 3:
+			e.Own, err = parseOwn(v)
 		}
-		return nil
+		return err
 	})
 	return e, err
+}
+
+func parseOwn(b []byte) (*Own, error) {
+	o := new(Own)
+	err := fields(b, func(tag byte, v []byte) (err error) {
+		switch tag {
+		case 1:
+			o.Op = string(v)
+		case 2:
+			o.Name = string(v)
+		case 3:
+			o.ID = string(v)
+		case 4:
+			var n int64
+			err = getInt(v, &n)
+			o.Status = int(n)
+		case 5:
+			o.Body = v
+		case 6:
+			o.Err, err = parseError(v)
+		}
+		return err
+	})
+	return o, err
 }
 
 func appendResponse(b []byte, tag byte, r *Response) []byte {
