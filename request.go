@@ -52,14 +52,14 @@ func (s *server) refuse(w http.ResponseWriter, in *inbound, r *refusal) {
 func (s *server) read(r *http.Request) (*inbound, *refusal) {
 	n := s.node
 	if err := n.open(); err != nil {
-		return nil, &refusal{problemClosed.because(err), stateNone}
+		return s.named(r), &refusal{problemClosed.because(err), stateNone}
 	}
 	if !n.running() {
-		return nil, &refusal{problemClosed.because(errors.New("the node is not running: call its Run")), stateNone}
+		return s.named(r), &refusal{problemClosed.because(errors.New("the node is not running: call its Run")), stateNone}
 	}
 	principal, no := s.principal(r)
 	if no != nil {
-		return nil, no
+		return s.named(r), no
 	}
 	in, no := s.message(r, principal)
 	if no != nil {
@@ -90,6 +90,17 @@ func (s *server) read(r *http.Request) (*inbound, *refusal) {
 	h.Minimal = in.prefer.Minimal
 	s.acknowledge(r, principal)
 	return in, nil
+}
+
+// named is the inbound of a refusal that comes before anything is read: an answer counts only if it names the message (section 2).
+func (s *server) named(r *http.Request) *inbound {
+	id, err := parseKey(r.Header.Values(headerKey))
+	if err != nil {
+		return nil
+	}
+	in := &inbound{server: s, key: store.Key{ID: id}}
+	in.stamps, _, _ = parseStamps(r.Header.Values(headerCertified))
+	return in
 }
 
 // principal says who calls (S1, S2).
