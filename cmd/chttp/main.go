@@ -30,6 +30,8 @@ type commands struct {
 	Send    sendCommand    `cmd:"" help:"Send messages, each exactly once, and wait until they are answered."`
 	Ls      lsCommand      `cmd:"" help:"List what a file holds: messages, requests, executions."`
 	Show    showCommand    `cmd:"" help:"Show one of them in full: what it began with, did and ended with."`
+	Retry   retryCommand   `cmd:"" help:"Let what is parked, or a message that failed, be tried again."`
+	Resume  resumeCommand  `cmd:"" help:"Send again to a peer that was paused."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	EscrowParty partyCommand `cmd:"" hidden:"" help:"Be a party of the demonstration."`
