@@ -21,11 +21,11 @@ func (n *Node) keepFloor(ctx context.Context) {
 		passed := time.Since(last) // monotonic
 		last = time.Now()
 		lag := n.floorLag(last)
-		if lag > n.opt.Linger && !told {
+		behind := lag > n.opt.Linger
+		if behind && !told {
 			n.opt.Logger.Info("chttp: the floor lags behind the clock and catches up at twice its pace; was the node down, or the clock changed?", "lag", lag)
-			told = true
 		}
-		told = told && lag > 0
+		told = behind
 		n.sweep(ctx, n.nextFloor(lag, passed))
 	}
 }
@@ -35,13 +35,10 @@ func (n *Node) floorLag(now time.Time) time.Duration {
 	return now.Add(-n.opt.Linger).Sub(time.UnixMilli(n.floor.Load()))
 }
 
-// nextFloor returns the F that follows: no more than the monotonic time passed above the last one, twice that while it catches up,
-// so that a clock that jumps does not take F along.
+// nextFloor returns the F that follows, or 0. It rises by the monotonic time passed where it keeps up, and by twice that while it lags, so
+// that a clock that jumps does not take F along.
 func (n *Node) nextFloor(lag, passed time.Duration) int64 {
-	if lag > n.opt.Linger {
-		passed *= 2
-	}
-	step := min(lag, passed)
+	step := min(lag, 2*passed)
 	if step <= 0 {
 		return 0
 	}

@@ -289,7 +289,7 @@ func (s *server) replay(w http.ResponseWriter, in *inbound, r *store.Record) {
 func (s *server) done(w http.ResponseWriter, in *inbound, r *record.Response, replayed bool) {
 	v := s.known.(*known).located(in)
 	v.State, v.Replayed = stateDone, replayed
-	if in.head.Minimal {
+	if in.head.Minimal && len(r.Body) == 0 {
 		w.Header().Set(headerPreferenceApplied, preferMinimal)
 	}
 	writeResponse(w, r, v)

@@ -81,7 +81,7 @@ func (s *site) run() {
 // crash lets the process die, and opens another on what its store held.
 func (s *site) crash() *site {
 	s.t.Helper()
-	m := s.store.(*memstore.Store).Crash()
+	m := s.store.(interface{ Crash() *memstore.Store }).Crash()
 	s.stop()
 	return newSite(s.t, m, s.app.ServeHTTP, s.options)
 }
