@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("CI", os.Getenv("CI"))
+			env.Setenv("N", strconv.Itoa(scriptLines))
 			return stamps(env)
 		},
 		Condition: func(cond string) (bool, error) {
