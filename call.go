@@ -90,6 +90,7 @@ func Call(ctx context.Context, req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer op.leave()
+	op.key = c.key
 	if op.end == nil {
 		if err := op.call(ctx, c); err != nil {
 			return nil, err
@@ -196,7 +197,8 @@ func (op *operation) prior(key ID) *operation {
 			continue
 		}
 		noAnswer := p.end.Err != nil && p.begin.Phase == record.Begin
-		if noAnswer && (i == op.seq-1 || key == p.messageID()) || key != "" && p.end.Err == nil && key == p.messageID() {
+		same := key != "" && (key == p.key || key == p.messageID()) // An SDK draws another key in another run.
+		if noAnswer && (i == op.seq-1 || same) || same && p.end.Err == nil {
 			return p
 		}
 		if key == "" {
@@ -212,7 +214,7 @@ func (op *operation) otherRequest(key ID) error {
 		return nil
 	}
 	for _, p := range op.scope.log[:op.seq] {
-		if p.kind == record.Call && p.begin != nil && p.begin.ID == key && string(p.print) != string(op.print) {
+		if p.kind == record.Call && p.begin != nil && (p.begin.ID == key || p.key == key) && string(p.print) != string(op.print) {
 			return fmt.Errorf("%w: the key %q went out with another request", ErrReused, key)
 		}
 	}

@@ -83,6 +83,7 @@ type operation struct {
 	name     string
 	print    []byte
 	seq      int
+	key      ID // a call's: what this run's code put on the request, whatever an earlier run's did
 	begin    *record.Entry
 	end      *record.Entry // nil while it has no result
 	recorded bool          // by an earlier run
