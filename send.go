@@ -250,7 +250,7 @@ func requestPrint(req *http.Request, body []byte) []byte {
 // sendNow stores messages from outside an execution.
 func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
 	ids := make([]ID, len(list))
-	var first *execution
+	var first *execution // the others are its children: all or none
 	reg := n.function(functionSend)
 	for i, o := range list {
 		if err := n.fix(ctx, o, policy); err != nil {
@@ -259,9 +259,8 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]
 		ids[i] = firstOf(o.key, newID())
 		if o.key != "" {
 			switch err := n.sentBefore(ctx, o.key, o.print); {
-			case errors.Is(err, errSentBefore) && len(list) == 1:
-				return ids, nil
 			case errors.Is(err, errSentBefore):
+				continue
 			case err != nil:
 				return nil, err
 			}
@@ -274,6 +273,9 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]
 			continue
 		}
 		first.children = append(first.children, first.child(functionSend, ids[i], o.head, o.print, o.after))
+	}
+	if first == nil {
+		return ids, nil
 	}
 	resident := first.due == first.created && n.running() && n.enter(first)
 	first.mu.Lock()
@@ -360,6 +362,9 @@ func (op *operation) send(ctx context.Context, list []*outbound, policy Policy) 
 		switch {
 		case o.key != "":
 			ids[i] = o.key
+			if !x.flush() { // What this execution sent itself may have the id.
+				return op.stopping()
+			}
 			if err := x.node.taken(ctx, o.key, o.print); err != nil {
 				return refuse(o, err)
 			}

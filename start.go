@@ -103,6 +103,9 @@ func (s *scope) startChild(ctx context.Context, function string, id ID, head *re
 			id = x.derive(op)
 		}
 		if chosen != "" {
+			if !x.flush() { // What this execution began itself may have the id.
+				return "", op.stopping()
+			}
 			if err := x.node.taken(ctx, id, print); err != nil {
 				err = &Error{Op: "start", Name: function, ID: id, Err: err}
 				if err := op.note(&record.Entry{Phase: record.Whole, Err: x.node.flatten(err)}); err != nil {
