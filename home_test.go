@@ -94,6 +94,7 @@ func (l *lan) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errors.New("connection reset by peer")
 		}
 	case <-r.Context().Done():
+		cancel()
 		return nil, r.Context().Err()
 	}
 	res := w.Result()
@@ -409,3 +410,30 @@ func (b *logbook) count(text string) (n int) {
 }
 
 func (b *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// dumpOf returns everything that the store holds.
+func dumpOf(t *testing.T, s *memstore.Store) (dump []string) {
+	t.Helper()
+	records, err := s.List(t.Context(), store.Query{Limit: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		dump = append(dump, r.ID, r.Scope, r.Function, string(r.Head), string(r.Tail))
+		chunks, err := s.Chunks(t.Context(), r.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range chunks {
+			dump = append(dump, string(c.Data))
+		}
+	}
+	facts, err := s.Facts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range facts {
+		dump = append(dump, f.Name, string(f.Value))
+	}
+	return dump
+}
