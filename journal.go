@@ -207,7 +207,7 @@ func (j *journal) commit(b *store.Batch, xs []*execution) {
 	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed):
 		j.node.lost(err)
 		for _, x := range xs { // Those that are in no memory have waiters too.
-			x.halt(&stop{cause: err, discard: true})
+			x.halt(lostStore(err))
 		}
 	case errors.Is(err, store.ErrFull):
 		j.noRoom(b, xs, err)

@@ -223,9 +223,14 @@ func (n *Node) lost(err error) {
 		}
 		n.mu.Unlock()
 		for _, x := range all {
-			x.halt(&stop{cause: err, discard: true})
+			x.halt(lostStore(err))
 		}
 	})
+}
+
+// lostStore stops an execution whose store is no longer ours: whoever has the store now goes on with it, if it was stored.
+func lostStore(err error) *stop {
+	return &stop{cause: err, discard: true, news: &event{kind: halted, err: err}}
 }
 
 // open tells whether the node takes new work: nil, or why not.
