@@ -100,18 +100,20 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 	s.mu.Unlock()
 	page, err := n.store.Due(ctx, cursor, scanPage)
 	if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
-			n.opt.Logger.Error("chttp: cannot read what is due", "err", err)
-		}
-		return time.Second
+		return n.unreadable(ctx, err)
 	}
 	for _, r := range page {
 		if wait := r.Due - time.Now().UnixMilli(); wait > 0 {
 			return s.until(r.Due, time.Duration(wait)*time.Millisecond)
 		}
-		if s.parcels == (r.Function == functionSend) && !s.revive(ctx, n, r) {
-			s.starved.Store(true)
-			return 50 * time.Millisecond
+		if s.parcels == (r.Function == functionSend) {
+			switch room, err := s.revive(ctx, n, r); {
+			case err != nil:
+				return n.unreadable(ctx, err)
+			case !room:
+				s.starved.Store(true)
+				return 50 * time.Millisecond
+			}
 		}
 		s.mu.Lock()
 		if s.rewound {
@@ -139,33 +141,49 @@ func (s *scanner) until(due int64, d time.Duration) time.Duration {
 	return d
 }
 
-// revive lets the execution of r go on; false when there is no room for it.
-func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) bool {
+// unreadable says how long to leave alone a store that could not be read.
+func (n *Node) unreadable(ctx context.Context, err error) time.Duration {
+	if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+		n.opt.Logger.Error("chttp: cannot read what is due; trying again", "err", err)
+	}
+	return time.Second
+}
+
+// revive lets the execution of r go on, unless there is no room for it. An error says that the store could not be read.
+func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) (room bool, err error) {
 	lock := n.stripe(r.Key)
 	lock.Lock()
 	defer lock.Unlock()
 	if n.resident(r.Key) != nil {
-		return true
+		return true, nil
 	}
 	s.mu.Lock()
 	stale := s.gone[r.Key]
 	s.mu.Unlock()
 	if stale {
 		fresh, err := n.store.Read(ctx, r.Key)
-		if err != nil || fresh.Due > time.Now().UnixMilli() || fresh.State != store.Running && fresh.State != store.Waiting {
-			if err == nil && !fresh.State.Finished() && fresh.State != store.Parked {
-				s.later(fresh.Due)
-			}
-			return true
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return true, nil
+		case err != nil:
+			return true, err
+		case fresh.State != store.Running && fresh.State != store.Waiting:
+			return true, nil
+		case fresh.Due > time.Now().UnixMilli():
+			s.later(fresh.Due)
+			return true, nil
 		}
 		r = fresh
 	}
 	x, why := n.restore(ctx, r)
-	if why != nil {
+	switch {
+	case errors.Is(why, errUnread):
+		return true, why
+	case why != nil:
 		n.opt.Logger.Error("chttp: cannot go on with a stored execution", "function", r.Function, "id", r.ID, "err", why)
 	}
 	if !n.enter(x) {
-		return false
+		return false, nil
 	}
 	if why != nil {
 		st := &stop{cause: why, park: why.Error()}
@@ -173,16 +191,19 @@ func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) bool {
 			st.because = causeUnregistered
 		}
 		x.halt(st)
-		return true
+		return true, nil
 	}
 	x.begin()
-	return true
+	return true, nil
 }
 
 // causeUnregistered marks what is parked for want of its function, and goes on by itself when a process has it.
 const causeUnregistered = "unregistered"
 
-// restore makes of a record the execution that it was. An error says why it cannot go on.
+// errUnread marks an error that is the store's, and says nothing of the execution.
+var errUnread = errors.New("the store could not be read")
+
+// restore makes of a record the execution that it was. An error says why it cannot go on: not just now, where it is errUnread.
 func (n *Node) restore(ctx context.Context, r *store.Record) (x *execution, why error) {
 	x = &execution{
 		node: n, key: r.Key, run: r.Run, headBytes: r.Head, print: r.Print, created: r.Created, certified: r.Certified,
@@ -202,7 +223,7 @@ func (n *Node) restore(ctx context.Context, r *store.Record) (x *execution, why 
 	if r.Version > 1 && !x.reg.parcel {
 		all, err := n.store.Chunks(ctx, r.Key)
 		if err != nil {
-			return x, fmt.Errorf("read the oplog of %q: %w", r.ID, err)
+			return x, fmt.Errorf("%w: the oplog of %q: %w", errUnread, r.ID, err)
 		}
 		chunks = chunks[:0]
 		for _, c := range all {

@@ -183,6 +183,10 @@ func (n *Node) cancel(ctx context.Context, key store.Key, why string) error {
 				return err
 			}
 			x, err = n.restore(ctx, r)
+			if errors.Is(err, errUnread) {
+				lock.Unlock()
+				return notDone(err)
+			}
 			if n.resident(key) != nil || !n.enter(x) {
 				lock.Unlock()
 				select {

@@ -24,6 +24,7 @@ type faulty struct {
 	*memstore.Store
 	commit atomic.Pointer[func(b *store.Batch) (fail error, done bool)] // done: the batch is committed all the same
 	read   atomic.Pointer[error]
+	oplog  atomic.Pointer[error]
 }
 
 func newFaulty() *faulty { return &faulty{Store: memstore.New()} }
@@ -56,6 +57,13 @@ func (s *faulty) Read(ctx context.Context, key store.Key) (*store.Record, error)
 		return nil, *err
 	}
 	return s.Store.Read(ctx, key)
+}
+
+func (s *faulty) Chunks(ctx context.Context, key store.Key) ([]store.Chunk, error) {
+	if err := s.oplog.Load(); err != nil {
+		return nil, *err
+	}
+	return s.Store.Chunks(ctx, key)
 }
 
 // full answers every commit that brings something with store.ErrFull.
@@ -251,6 +259,32 @@ func TestS10ARecordThatCannotBeReadIsNotTakenForNone(t *testing.T) {
 	st.read.Store(nil)
 	s.certified("a", "x").done(t, 201, "run 1", true)
 	app.ran(t, 1)
+}
+
+func TestI8AnOplogThatCannotBeReadJustNowParksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int64
+		app := func(w http.ResponseWriter, r *http.Request) {
+			if err := chttp.Run(r.Context(), "step", func(context.Context) error { return nil }); err != nil {
+				t.Error(err)
+			}
+			if runs.Add(1) == 1 {
+				panic("once")
+			}
+		}
+		st := newFaulty()
+		s := newSite(t, st, app, nil)
+		s.certified("a", "x").problem(t, 500, "crashed", "running")
+		broken := errors.New("the disk does not answer")
+		st.oplog.Store(&broken)
+		pass(time.Minute)
+		if r := s.record("ann", "a"); r.State != store.Waiting {
+			t.Errorf("the record is %+v, want it waiting", r)
+		}
+		st.oplog.Store(nil)
+		pass(time.Minute)
+		s.certified("a", "x").done(t, 200, "", true)
+	})
 }
 
 func TestAClosedStoreIsAnsweredAtOnce(t *testing.T) {
