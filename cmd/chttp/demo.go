@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -298,7 +297,7 @@ func (d *demo) progress() string {
 	n, all := int(d.answered.Load()), len(d.market.Orders)
 	_, kills := d.super.killed()
 	t := d.proxy.traffic()
-	s := fmt.Sprintf("%6s of %s purchases  %3d kills  %5s faults  %7s requests  %5.1f s",
+	s := fmt.Sprintf("%6s of %s purchases  %3d kills  %5s faults  %6s requests  %4.1f s",
 		count(n), count(all), kills, count(t.faults()), count(t.Requests), time.Since(d.begin).Seconds())
 	if d.console.errTerm.live {
 		s = bar(n, all) + " " + s
@@ -321,13 +320,4 @@ func parseOutcome(b []byte) (escrow.Outcome, error) {
 	dec.DisallowUnknownFields()
 	err := dec.Decode(&o)
 	return o, err
-}
-
-// refusals are why purchases were refused, in order.
-func refusals(r *escrow.Report) (whys []string) {
-	for why := range r.Refused {
-		whys = append(whys, why)
-	}
-	slices.Sort(whys)
-	return whys
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/certifiedhttp/chttp/examples/escrow"
@@ -83,15 +82,14 @@ func (d *demo) printTable(r *escrow.Report, t traffic, kills map[string]int, all
 			term.paint(faint, fmt.Sprintf("%s before, %s after", count(before), count(after))))
 	}
 	d.console.printf("\n")
-	line("purchases", count(r.Purchases), fmt.Sprintf("%s/s", count(int(float64(r.Purchases)/took.Seconds()))))
-	line("  done", count(r.Done), "")
-	whys := refusals(r)
-	refused := 0
-	for i, why := range whys {
-		refused += r.Refused[why]
-		whys[i] = fmt.Sprintf("%s for %s", count(r.Refused[why]), why)
+	rate := fmt.Sprintf("%s/s", count(int(float64(r.Purchases)/took.Seconds())))
+	if !d.options.NoFaults {
+		rate = "" // they are fed in only so fast
 	}
-	line("  refused", count(refused), strings.Join(whys, ", "))
+	line("purchases", count(r.Purchases), rate)
+	line("  done", count(r.Done), "")
+	noMoney, noGoods := refusals(r)
+	line("  refused", count(noMoney+noGoods), fmt.Sprintf("%s for lack of money, %s for lack of goods", count(noMoney), count(noGoods)))
 	line("kill -9", count(allKills), fmt.Sprintf("bank %d, shop %d, escrow %d", kills[escrow.Bank], kills[escrow.Shop], kills[escrow.TheEscrow]))
 	for f := dropRequest; f < faultKinds; f++ {
 		more := ""
@@ -114,6 +112,18 @@ func (d *demo) printTable(r *escrow.Report, t traffic, kills map[string]int, all
 		verdict("accounts out of balance", r.Unbalanced, "")
 	}
 	line("time", fmt.Sprintf("%.1f s", took.Seconds()), "")
+}
+
+// refusals are how many purchases were refused for want of what.
+func refusals(r *escrow.Report) (noMoney, noGoods int) {
+	for why, n := range r.Refused {
+		if why == "lack of "+escrow.Coins {
+			noMoney += n
+		} else {
+			noGoods += n
+		}
+	}
+	return noMoney, noGoods
 }
 
 func (d *demo) printEnd(r *escrow.Report, ok bool) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -172,6 +173,25 @@ func newEntry(e *record.Entry) entry {
 	return out
 }
 
+// named gives the entries that end an operation its kind and name, which only its beginning bears.
+func named(oplog []entry) []entry {
+	type place struct {
+		scope  string
+		number int
+	}
+	begun := map[place]entry{}
+	all := slices.Clone(oplog)
+	for i, e := range all {
+		at := place{e.Scope, e.Number}
+		if e.Kind != "" {
+			begun[at] = e
+		} else if e.Phase == phases[record.End] {
+			all[i].Kind, all[i].Name = begun[at].Kind, begun[at].Name
+		}
+	}
+	return all
+}
+
 // row is an entry as show prints it.
 func (e *entry) row() []string {
 	var result []string
@@ -218,12 +238,14 @@ func (d *description) print(c *console) {
 		c.printf("\n%s\n", c.outTerm.paint(bold, "request"))
 		c.printf("  %s %s\n", r.Method, printable([]byte(r.URL), 10*shortContent))
 		printMessage(c, r.Header, r.Body)
-		c.printf("  sent first %s, for the last time before %s\n", d.clock(r.Sent), d.clock(r.Until))
+		if r.Sent != nil && r.Until != nil {
+			c.printf("  sent first %s, for the last time before %s\n", d.clock(r.Sent), d.clock(r.Until))
+		}
 	}
 	if len(d.Oplog) > 0 {
 		rows := [][]string{{"  SCOPE", "NO", "KIND", "NAME", "PHASE", "RESULT"}}
-		for i := range d.Oplog {
-			rows = append(rows, d.Oplog[i].row())
+		for _, e := range named(d.Oplog) {
+			rows = append(rows, e.row())
 		}
 		c.printf("\n%s\n", c.outTerm.paint(bold, "oplog"))
 		table(c.out, rows)

@@ -54,7 +54,7 @@ func newLiveLine(w io.Writer, t terminal, every time.Duration) *liveLine {
 // show shows s.
 func (l *liveLine) show(s string) {
 	if l.term.live {
-		fmt.Fprintf(l.w, "\r\x1b[K%s", s)
+		fmt.Fprintf(l.w, "\r\x1b[K\x1b[?7l%s\x1b[?7h", s) // cut off at the edge, not wrapped
 		l.shown = true
 		return
 	}
@@ -73,7 +73,7 @@ func (l *liveLine) clear() {
 }
 
 // barWidth is how many characters a bar has.
-const barWidth = 24
+const barWidth = 16
 
 // bar returns a bar of which part of all is full.
 func bar(part, all int) string {
