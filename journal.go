@@ -18,7 +18,7 @@ type journal struct {
 	node    *Node
 	wake    chan struct{} // somebody waits for the next batch
 	lazy    chan struct{} // something was recorded, nobody waits
-	writing sync.Mutex    // held by who commits
+	writing chan struct{} // holds one while somebody commits; not a mutex, for which no bubble of synctest lets time pass
 	bytes   atomic.Int64  // recorded and not taken
 
 	mu     sync.Mutex // guards what follows
@@ -40,7 +40,7 @@ type group struct{ done chan struct{} }
 
 func newJournal(n *Node) *journal {
 	return &journal{
-		node: n, wake: make(chan struct{}, 1), lazy: make(chan struct{}, 1),
+		node: n, wake: make(chan struct{}, 1), lazy: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 		next: &group{done: make(chan struct{})},
 	}
 }
@@ -89,12 +89,17 @@ func (j *journal) want(g *group) {
 
 // drain writes until nobody wants a batch. Who finds another writing leaves it to that one, which looks again before it goes.
 func (j *journal) drain() {
-	for j.isWanted() && j.writing.TryLock() {
+	for j.isWanted() {
+		select {
+		case j.writing <- struct{}{}:
+		default:
+			return
+		}
 		for j.isWanted() {
 			j.writeOnce()
 			time.Sleep(j.rest())
 		}
-		j.writing.Unlock()
+		<-j.writing
 	}
 }
 
@@ -150,15 +155,15 @@ func (j *journal) run(ctx context.Context) {
 
 // write commits what has gathered.
 func (j *journal) write() {
-	j.writing.Lock()
+	j.writing <- struct{}{}
 	j.writeOnce()
-	j.writing.Unlock()
+	<-j.writing
 	if !j.node.running() {
 		j.drain()
 	}
 }
 
-// writeOnce is write; called with j.writing held.
+// writeOnce is write; called with j.writing taken.
 func (j *journal) writeOnce() {
 	j.mu.Lock()
 	xs, g := j.queue, j.next
