@@ -180,12 +180,7 @@ func (m *message) stamp(p *peer) stamps {
 // recordable returns the header fields of an answer that are kept.
 func recordable(h http.Header) http.Header {
 	out := h.Clone()
-	for _, f := range strings.Split(strings.Join(h.Values("Connection"), ","), ",") {
-		out.Del(strings.TrimSpace(f))
-	}
-	for _, f := range hopByHop {
-		out.Del(f)
-	}
+	dropHopByHop(out)
 	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied} {
 		out.Del(f)
 	}

@@ -18,7 +18,7 @@ type server struct {
 	name    string
 	opt     HandlerOptions
 	handler http.Handler
-	known   http.Handler
+	known   *known
 	mistake error
 }
 
@@ -29,7 +29,7 @@ type server struct {
 // the result. GET, HEAD, OPTIONS and TRACE pass through. It registers name: build it before Run, which returns an error for a name
 // registered twice, a nil handler or unusable options.
 func (n *Node) Handler(name string, h http.Handler, o *HandlerOptions) http.Handler {
-	s := &server{node: n, name: name, handler: h, known: n.WellKnown()}
+	s := &server{node: n, name: name, handler: h, known: &known{n}}
 	s.opt, s.mistake = o.withDefaults()
 	switch {
 	case s.mistake != nil:
@@ -72,8 +72,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *server) run(ctx context.Context, x *execution) (*result, error) {
 	if s.opt.Context != nil {
 		c, err := s.opt.Context(ctx, x.head.Principal)
-		if err != nil {
-			return nil, fmt.Errorf("HandlerOptions.Context: %w", err)
+		if err != nil { // A database that is away comes back: tried again, and parked in the end, as after a panic.
+			x.halt(&stop{cause: err, crash: fmt.Sprintf("HandlerOptions.Context: %v", err)})
+			return nil, nil
 		}
 		if envOf(c).scope != envOf(ctx).scope {
 			return nil, errors.New("HandlerOptions.Context returned a context that is not made from the one it was given")
@@ -251,7 +252,7 @@ func (s *server) running(w http.ResponseWriter, in *inbound) {
 		return
 	}
 	h := w.Header()
-	h.Set(headerCertified, s.known.(*known).located(in).String())
+	h.Set(headerCertified, s.known.located(in).String())
 	h.Set(headerCacheControl, valueNoStore)
 	h.Set(headerRetryAfter, "1")
 	if in.prefer.Async {
@@ -287,7 +288,7 @@ func (s *server) replay(w http.ResponseWriter, in *inbound, r *store.Record) {
 
 // done answers with the recorded outcome.
 func (s *server) done(w http.ResponseWriter, in *inbound, r *record.Response, replayed bool) {
-	v := s.known.(*known).located(in)
+	v := s.known.located(in)
 	v.State, v.Replayed = stateDone, replayed
 	if in.head.Minimal && len(r.Body) == 0 {
 		w.Header().Set(headerPreferenceApplied, preferMinimal)

@@ -1,14 +1,12 @@
 package chttp_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +119,28 @@ func TestS3AnIDInUseWithAnotherFingerprintIsRefusedAtOnce(t *testing.T) {
 		}
 		close(app.open)
 		s.post("k", "one").done(t, 201, "run 1", true)
+	})
+}
+
+func TestS4AnOutcomeIsNeverTheBeginningOfARecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := newGate()
+		st := newFaulty()
+		var token store.Token
+		st.fails(func(b *store.Batch) (error, bool) { token = b.Token; return nil, false })
+		s := newSite(t, st, app.ServeHTTP, nil)
+		s.certified("a", "x", "Prefer", "respond-async").want(t, 202, "running")
+		r := s.record("ann", "a")
+		_, err := st.Store.Commit(t.Context(), &store.Batch{Token: token, Changes: []store.Change{{Key: r.Key, Run: r.Run, Version: r.Version + 1, Forget: true}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(app.open)
+		synctest.Wait()
+		app.ran(t, 1)
+		if r := s.record("ann", "a"); r != nil {
+			t.Errorf("the outcome of a run whose record is gone made the record %+v", r)
+		}
 	})
 }
 
@@ -358,175 +378,6 @@ func TestS6WhatWasNotAcceptedWhenTheNodeStopsIsNotKept(t *testing.T) {
 	})
 }
 
-func TestS7NotNowIsPassedOnAndForgotten(t *testing.T) {
-	for _, status := range []int{429, 502, 503, 504} {
-		t.Run(fmt.Sprint(status), func(t *testing.T) {
-			var runs atomic.Int64
-			s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-				n := runs.Add(1)
-				chttp.Persist(r.Context(), "value", func() int { return 1 })
-				if n > 2 {
-					fmt.Fprint(w, "now")
-					return
-				}
-				w.Header().Set("Retry-After", "7")
-				w.WriteHeader(status)
-				fmt.Fprint(w, "not now")
-			}, nil)
-			r := s.certified("a", "x").want(t, status, "none")
-			if r.body != "not now" || r.header.Get("Retry-After") != "7" {
-				t.Errorf("got %q, %v", r.body, r.header)
-			}
-			if n := s.records(); n != 0 {
-				t.Errorf("%d records, want none", n)
-			}
-			s.post("a", "another body").want(t, status, "none") // the id is as new as before
-			s.certified("a", "x").done(t, 200, "now", false)
-		})
-	}
-}
-
-func TestS7NotNowAfterAnAcceptanceIsForgottenToo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		busy := make(chan struct{})
-		s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-			<-busy
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}, nil)
-		s.certified("a", "x", "Prefer", "respond-async").want(t, 202, "running")
-		close(busy)
-		synctest.Wait()
-		if n := s.records(); n != 0 {
-			t.Errorf("%d records, want none", n)
-		}
-	})
-}
-
-func TestS7NotNowIsAnsweredAtOnceToWhoeverAsksAsync(t *testing.T) {
-	s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, nil)
-	var wg sync.WaitGroup
-	for i := range 200 {
-		wg.Go(func() {
-			r := s.certified(fmt.Sprint("id-", i%50), "x", "Prefer", []string{"respond-async", "wait=0"}[i%2])
-			if state := r.member("state"); r.status != 202 && r.status != 503 || r.status == 503 && state != "none" || r.status == 202 && state != "running" {
-				t.Errorf("got %d %s", r.status, r.header.Get("Certified"))
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func TestS7AfterAnEffectWhateverTheHandlerAnswersIsTheOutcome(t *testing.T) {
-	var node *chttp.Node
-	effects := map[string]func(ctx context.Context) error{
-		"step": func(ctx context.Context) error {
-			return chttp.Run(ctx, "effect", func(context.Context) error { return nil })
-		},
-		"message": func(ctx context.Context) error {
-			_, err := node.Put(ctx, "http://127.0.0.1:1/", "text/plain", strings.NewReader("x"))
-			return err
-		},
-	}
-	for name, effect := range effects {
-		for _, status := range []int{429, 500, 502, 503, 504} {
-			t.Run(fmt.Sprint(name, " ", status), func(t *testing.T) {
-				var runs atomic.Int64
-				s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-					runs.Add(1)
-					if err := effect(r.Context()); err != nil {
-						t.Error(err)
-					}
-					w.WriteHeader(status)
-				}, nil)
-				node = s.node
-				s.certified("a", "x").done(t, status, "", false)
-				s.certified("a", "x").done(t, status, "", true)
-				if runs.Load() != 1 {
-					t.Errorf("the handler ran %d times, want once", runs.Load())
-				}
-			})
-		}
-	}
-}
-
-func TestS7A500WithoutAnyEffectIsAnOutcome(t *testing.T) {
-	var runs atomic.Int64
-	s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		runs.Add(1)
-		http.Error(w, "sorry", http.StatusInternalServerError)
-	}, nil)
-	s.certified("a", "x").done(t, 500, "sorry\n", false)
-	s.certified("a", "x").done(t, 500, "sorry\n", true)
-	if runs.Load() != 1 {
-		t.Errorf("the handler ran %d times, want once", runs.Load())
-	}
-}
-
-func TestS7APanicIsTriedAgainByTheServerItself(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var runs atomic.Int64
-		s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-			w.WriteHeader(http.StatusCreated)
-			if runs.Add(1) < 3 {
-				panic("a bug, or a database that is away")
-			}
-		}, nil)
-		r := s.certified("a", "x").problem(t, 500, "crashed", "running")
-		if r.header.Get("Retry-After") == "" {
-			t.Error("no Retry-After")
-		}
-		if strings.Contains(r.body, "database") {
-			t.Errorf("the answer tells what the panic said: %s", r.body)
-		}
-		pass(10 * time.Minute)
-		if runs.Load() != 3 {
-			t.Errorf("the handler ran %d times, want 3", runs.Load())
-		}
-		s.certified("a", "x").done(t, 201, "", true)
-	})
-}
-
-func TestS7AfterAttemptsPanicsItIsParkedAndCountedAcrossRestarts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var runs atomic.Int64
-		crash := func(w http.ResponseWriter, r *http.Request) { runs.Add(1); panic("always") }
-		s := newSite(t, nil, crash, &chttp.HandlerOptions{Attempts: 3})
-		s.certified("a", "x").problem(t, 500, "crashed", "running")
-		s = s.crash()
-		pass(10 * time.Minute)
-		r := s.certified("a", "x").problem(t, 503, "parked", "running")
-		if runs.Load() != 3 {
-			t.Errorf("the handler ran %d times, want 3", runs.Load())
-		}
-		if r.header.Get("Retry-After") == "" {
-			t.Error("no Retry-After")
-		}
-		s.post("a", "x").problem(t, 503, "parked", "running")
-		s.post("a", "y").problem(t, 422, "key-reused", "refused")
-		s = s.crash()
-		pass(10 * time.Minute)
-		s.certified("a", "x").problem(t, 503, "parked", "running")
-		if runs.Load() != 3 {
-			t.Errorf("the handler ran %d times after a restart, want 3", runs.Load())
-		}
-	})
-}
-
-func TestS7WhoeverWaitsWhenTheLastAttemptPanicsIsToldThatItIsParked(t *testing.T) {
-	s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) { panic("always") }, &chttp.HandlerOptions{Attempts: 1})
-	s.certified("a", "x").problem(t, 503, "parked", "running")
-}
-
-func TestS7GoexitInAHandlerIsACrash(t *testing.T) {
-	s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-		new(testing.T).FailNow()
-	}, &chttp.HandlerOptions{Attempts: 2})
-	s.certified("a", "x").problem(t, 500, "crashed", "running")
-	if r := s.record("ann", "a"); r == nil || r.State != store.Waiting && r.State != store.Running && r.State != store.Parked {
-		t.Errorf("the record is %+v, want it unfinished", r)
-	}
-}
-
 func TestS11AnotherNodeOnTheStoreTakesOverAndTheFirstSaysNothingWrong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := newGate()
@@ -546,129 +397,6 @@ func TestS11AnotherNodeOnTheStoreTakesOverAndTheFirstSaysNothingWrong(t *testing
 		r = first.certified("c", "x")
 		r.problem(t, 503, "overloaded", "none")
 		second.certified("a", "x").want(t, 201, "done")
-	})
-}
-
-func TestS12AClientThatGoesAwayCancelsNothing(t *testing.T) {
-	app := newGate()
-	s := newSite(t, nil, app.ServeHTTP, nil)
-	srv := httptest.NewServer(s)
-	defer srv.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-app.entered
-		cancel()
-	}()
-	r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/orders", strings.NewReader("x"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("Idempotency-Key", "a")
-	if _, err := srv.Client().Do(r); err == nil {
-		t.Fatal("the request was answered")
-	}
-	srv.CloseClientConnections()
-	close(app.open)
-	s.post("a", "x").done(t, 201, "run 1", true)
-	app.ran(t, 1)
-}
-
-func TestS12WhenTheRequestsContextEndsTheAnswerIsNoSuccess(t *testing.T) {
-	app := newGate()
-	s := newSite(t, nil, app.ServeHTTP, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		<-app.entered
-		cancel() // as a time limit around the handler does
-	}()
-	r := httptest.NewRequestWithContext(ctx, "POST", "/orders", strings.NewReader("x"))
-	r.Header.Set("Idempotency-Key", "a")
-	w := httptest.NewRecorder()
-	s.ServeHTTP(w, r)
-	reply{w.Code, w.Header(), w.Body.String()}.problem(t, 503, "in-progress", "running")
-	close(app.open)
-	s.post("a", "x").done(t, 201, "run 1", true)
-}
-
-type outerKey struct{}
-
-func TestS12EveryRunSeesTheRequestAsItWasFirstStored(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var seen []string
-		app := http.NewServeMux()
-		app.HandleFunc("PUT /shops/{shop}/items/{rest...}", func(w http.ResponseWriter, r *http.Request) {
-			b, _ := io.ReadAll(r.Body)
-			seen = append(seen, fmt.Sprintf("%s %s %s %s query=%v host=%s uri=%s proto=%s remote=%q tls=%v length=%d\nheader=%v\nvalues=%s,%s outer=%v inner=%v user=%v",
-				r.Method, r.URL, r.URL.Path, r.URL.RawPath, r.URL.Query(), r.Host, r.RequestURI, r.Proto, r.RemoteAddr, r.TLS, r.ContentLength,
-				r.Header, r.PathValue("shop"), r.PathValue("rest"), r.Context().Value(outerKey{}), r.PathValue("area"), r.Context().Value(userKey{}))+string(b))
-			if len(seen)%3 != 0 {
-				panic("once more")
-			}
-		})
-		o := &chttp.HandlerOptions{
-			Principal: callers,
-			Context: func(ctx context.Context, principal string) (context.Context, error) {
-				return context.WithValue(ctx, userKey{}, "user "+principal), nil
-			},
-			Header: func(name string) bool { return name != "X-Secret" },
-		}
-		n := newNode(t, memstore.New(), nil)
-		h := n.Handler("app", app, o)
-		outer := http.NewServeMux()
-		outer.HandleFunc("/{area}/", func(w http.ResponseWriter, r *http.Request) {
-			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), outerKey{}, "outer")))
-		})
-		outer.Handle("/orders", h)
-		s := &site{t: t, node: n, Handler: outer}
-		s.run()
-		header := []string{
-			"Idempotency-Key", `"a"`, "Certified", stamped(0, 0, time.Hour), "Content-Digest", "x=:AA==:",
-			"X-Secret", "s", "X-Many", "1", "X-Many", "2", "Authorization", "Bearer t", "Cookie", "c=1", "Proxy-Authorization", "p",
-			"Connection", "close, X-Hop", "X-Hop", "h", "X-Caller", "bob", "Prefer", "wait=5", "Accept", "text/*",
-		}
-		s.ask("PUT", "/shops/a%2Fb/items/x/y?q=1&q=2;3", "the body", header...).problem(t, 500, "crashed", "running")
-		pass(10 * time.Minute)
-		if len(seen) != 3 {
-			t.Fatalf("%d runs, want 3", len(seen))
-		}
-		for _, again := range seen[1:] {
-			if again != seen[0] {
-				t.Errorf("a later run sees\n%s\nthe first saw\n%s", again, seen[0])
-			}
-		}
-		for _, want := range []string{
-			"PUT /shops/a%2Fb/items/x/y?q=1&q=2;3 ", "host=shop.example", "values=a/b,x/y", "outer=<nil>", "inner=shops", "user=user bob", "the body",
-			"X-Many:[1 2]", "Accept:[text/*]", `remote=""`, "Idempotency-Key",
-		} {
-			if !strings.Contains(seen[0], want) {
-				t.Errorf("the handler does not see %q:\n%s", want, seen[0])
-			}
-		}
-		for _, secret := range []string{"Bearer", "c=1", "X-Secret", "Proxy-Auth", "X-Hop", "Connection"} {
-			if strings.Contains(seen[0], secret) {
-				t.Errorf("the handler sees %q:\n%s", secret, seen[0])
-			}
-		}
-	})
-}
-
-type userKey struct{}
-
-func TestS12ACopyWithOtherHeadersChangesNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var seen []string
-		s := newSite(t, nil, func(w http.ResponseWriter, r *http.Request) {
-			seen = append(seen, r.Header.Get("X-Trace"))
-			if len(seen) < 2 {
-				panic("once more")
-			}
-		}, nil)
-		s.certified("a", "x", "X-Trace", "first").problem(t, 500, "crashed", "running")
-		s.certified("a", "x", "X-Trace", "second")
-		pass(time.Minute)
-		if fmt.Sprint(seen) != "[first first]" {
-			t.Errorf("the runs saw %v", seen)
-		}
 	})
 }
 
