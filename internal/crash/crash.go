@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -55,6 +56,7 @@ type World struct {
 	mistakes  []string
 	fresh     int
 	wire      wire
+	weather   *rand.Rand // nil: nothing takes time
 }
 
 // NewWorld returns a world whose processes die as planned.
@@ -62,6 +64,25 @@ func NewWorld(plan ...Point) *World {
 	w := &World{processes: make(map[string]*Process), plan: plan, counting: true, wire: newWire()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
+}
+
+// Weather makes commits and requests take time: mostly little, sometimes seconds. Call it before Start.
+func (w *World) Weather(seed uint64) { w.weather = rand.New(rand.NewPCG(seed, 0)) }
+
+// delays are what commits and requests take, with equal chances.
+var delays = [...]time.Duration{
+	0, 0, time.Millisecond, 3 * time.Millisecond, 9 * time.Millisecond, 11 * time.Millisecond, 40 * time.Millisecond, 2500 * time.Millisecond,
+}
+
+// pass lets the time pass that something takes.
+func (w *World) pass() {
+	if w.weather == nil {
+		return
+	}
+	w.mu.Lock()
+	d := delays[w.weather.IntN(len(delays))]
+	w.mu.Unlock()
+	time.Sleep(d)
 }
 
 // Program sets up one life of a process, whose node does not run yet. What it returns serves requests, and is what the process

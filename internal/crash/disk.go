@@ -15,6 +15,9 @@ type disk struct{ life *Life }
 
 var _ store.Store = (*disk)(nil)
 
+// maxCalls is how often a process may call its store: more is a loop.
+const maxCalls = 20_000
+
 // call is one call of the store, at which the process may die.
 func call[T any](d *disk, do func(*memstore.Store) (T, error)) (T, error) {
 	var none T
@@ -26,6 +29,13 @@ func call[T any](d *disk, do func(*memstore.Store) (T, error)) (T, error) {
 		return none, store.ErrClosed
 	}
 	p.calls++
+	if p.calls == maxCalls {
+		w.mistake("%s calls its store %d times", p.name, p.calls)
+		w.cancel()
+	}
+	if p.calls >= maxCalls {
+		return none, store.ErrClosed
+	}
 	if w.dies(Point{Victim: p.name, N: p.calls}) {
 		d.life.kill()
 		return none, store.ErrClosed
@@ -45,6 +55,8 @@ func (d *disk) Join(ctx context.Context, floor int64) (store.Identity, error) {
 
 // Commit implements store.Store.
 func (d *disk) Commit(ctx context.Context, b *store.Batch) (*store.Report, error) {
+	d.life.process.world.pass()
+	defer d.life.process.world.pass()
 	return call(d, func(s *memstore.Store) (*store.Report, error) {
 		r, err := s.Commit(ctx, b)
 		if err == nil {

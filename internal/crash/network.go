@@ -59,7 +59,12 @@ func (l *Life) RoundTrip(req *http.Request) (*http.Response, error) {
 	w.mu.Unlock()
 
 	done := make(chan *http.Response, 1)
-	w.wg.Go(func() { done <- peer.serve(req, body) })
+	w.wg.Go(func() {
+		w.pass()
+		res := peer.serve(req, body)
+		w.pass()
+		done <- res
+	})
 	select {
 	case <-peer.ctx.Done():
 		return nil, errReset

@@ -73,6 +73,7 @@ func order(fn func(ctx context.Context, l *crash.Life) (string, error)) crash.Pr
 
 // post posts text and returns the answer's.
 func post(ctx context.Context, url, text string) (string, error) {
+	ctx = chttp.With(ctx, chttp.Policy{Name: "POST " + url}) // with the query
 	resp, err := chttp.Post(ctx, url, "text/plain", strings.NewReader(text))
 	if err != nil {
 		return "", err
@@ -104,7 +105,7 @@ func echo(l *crash.Life) (http.Handler, func(context.Context) error) {
 func numbering(l *crash.Life) (http.Handler, func(context.Context) error) {
 	return l.Node.Handler("echo", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
-		fmt.Fprintf(w, "%s(%s)#%d", r.URL.Path[1:], b, l.Fresh())
+		fmt.Fprintf(w, "%s%s(%s)#%d", r.URL.Path[1:], r.URL.Query().Get("of"), b, l.Fresh())
 	}), anybody), nil
 }
 
@@ -362,11 +363,11 @@ func TestI2I7BranchesHaveTheirEffectsOnceWhereverAnyProcessDies(t *testing.T) {
 				var list []*chttp.Future[string]
 				for _, name := range []string{"a", "b", "c"} {
 					list = append(list, chttp.Go(ctx, name, func(ctx context.Context) (string, error) {
-						got, err := post(ctx, "http://server/"+name, nonce(ctx, l))
+						got, err := post(ctx, "http://server/pay?of="+name, nonce(ctx, l))
 						if err != nil {
 							return "", err
 						}
-						return post(ctx, "http://server/"+name+name, got)
+						return post(ctx, "http://server/pay?of="+name+name, got)
 					}))
 				}
 				var all []string
@@ -381,8 +382,9 @@ func TestI2I7BranchesHaveTheirEffectsOnceWhereverAnyProcessDies(t *testing.T) {
 			}))
 		},
 		check: func(w *crash.World) []string {
-			bad := append(once(server, "echo", "answered a(#)#", "answered b(#)#", "answered c(#)#", "answered aa(a(#)#)#", "answered bb(b(#)#)#", "answered cc(c(#)#)#"),
-				once(client, "order", `answered "aa(a(#)#)# bb(b(#)#)# cc(c(#)#)#"`)...)
+			bad := append(once(server, "echo", "answered paya(#)#", "answered payb(#)#", "answered payc(#)#",
+				"answered payaa(paya(#)#)#", "answered paybb(payb(#)#)#", "answered paycc(payc(#)#)#"),
+				once(client, "order", `answered "payaa(paya(#)#)# paybb(payb(#)#)# paycc(payc(#)#)#"`)...)
 			return append(bad, agree(client, "order", server, "echo")...)
 		},
 		least: 70,
@@ -532,7 +534,79 @@ func exploreCancel(t *testing.T, patience time.Duration) {
 			}
 			return bad
 		},
-		least:   38,
+		least:   24,
 		unheard: patience == 0, // the call is given up
+	})
+}
+
+// ask sends a request by hand, again and again, until it is answered in one of the states, and returns the answer.
+func ask(ctx context.Context, l *crash.Life, method, url, id string, states ...string) (*http.Response, error) {
+	begin := time.Now().Truncate(time.Second)
+	for ctx.Err() == nil {
+		req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader("please"))
+		if err != nil {
+			return nil, err
+		}
+		stamps := fmt.Sprintf("v=1, at=@%d", time.Now().Unix())
+		if id != "" {
+			req.Header.Set("Idempotency-Key", `"`+id+`"`)
+			// The same for an id, whoever asks: the process may have died since.
+			stamps += fmt.Sprintf(", sent=@%d, until=@%d", epoch.Unix(), epoch.Add(crash.Until).Unix())
+		}
+		req.Header.Set("Certified", stamps)
+		resp, err := l.RoundTrip(req)
+		if err == nil {
+			for _, s := range states {
+				if strings.Contains(resp.Header.Get("Certified"), "state="+s) {
+					return resp, nil
+				}
+			}
+		}
+		if time.Since(begin) > crash.Until/2 {
+			return nil, fmt.Errorf("%s %s: not answered %v: %w", method, url, states, err)
+		}
+		time.Sleep(300 * time.Millisecond)
+	}
+	return nil, ctx.Err()
+}
+
+// epoch is when a bubble begins.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestI3A2A3AnAcknowledgedOutcomeIsGoneWhereverAnyProcessDies(t *testing.T) {
+	t.Parallel()
+	var server *crash.Process
+	location := regexp.MustCompile(`message="([^"]+)"`)
+	explore(t, &scenario{
+		start: func(w *crash.World) {
+			server = w.Start("server", numbering)
+			w.Start("client", program(func(ctx context.Context, l *crash.Life) error {
+				l.ByHand()
+				done, err := ask(ctx, l, http.MethodPost, "http://server/pay", "by-hand-1", "done", "gone")
+				if err != nil {
+					return err
+				}
+				if strings.Contains(done.Header.Get("Certified"), "state=gone") {
+					return nil // An earlier life has acknowledged it.
+				}
+				if _, err := ask(ctx, l, http.MethodPost, "http://server/pay", "by-hand-1", "done"); err != nil {
+					return err
+				}
+				message := "http://server" + location.FindStringSubmatch(done.Header.Get("Certified"))[1]
+				if _, err := ask(ctx, l, http.MethodGet, message, "", "done", "gone"); err != nil {
+					return err
+				}
+				if _, err := ask(ctx, l, http.MethodDelete, message, "", "gone"); err != nil {
+					return err
+				}
+				if _, err := ask(ctx, l, http.MethodGet, message, "", "gone"); err != nil {
+					return err
+				}
+				_, err = ask(ctx, l, http.MethodPost, "http://server/pay", "by-hand-1", "gone")
+				return err
+			}))
+		},
+		check: func(w *crash.World) []string { return once(server, "echo", "answered pay(please)#") },
+		least: 36,
 	})
 }
