@@ -200,7 +200,7 @@ func (d *destination) release(s sign) {
 			d.broke = time.Now()
 		}
 		if d.failed >= breakAfter {
-			d.retryAt = time.Now().Add(min(backoff(min(d.failed-breakAfter, 5)), breakMost))
+			d.retryAt = time.Now().Add(min(backoff(min(d.failed-breakAfter, 6)), breakMost))
 		}
 	default:
 		d.probing = false
