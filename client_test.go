@@ -256,12 +256,18 @@ func TestC4AnUnmarkedAnswerOfACertifiedPeerIsNoOutcome(t *testing.T) {
 			}
 			certify(w, r, "done", 200, "")
 		}, discovery, "answered", 2, false},
-		{"a page that says OK, for ever", func(w http.ResponseWriter, r *http.Request, n int) { io.WriteString(w, "welcome") },
-			func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "welcome") }, "unknown", 1, true},
-		{"a resource that is not certified", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) },
-			discovery, "unknown", 3, false},
-		{"certified no more", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) },
-			func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, "unknown", 3, true},
+		{
+			"a page that says OK, for ever", func(w http.ResponseWriter, r *http.Request, n int) { io.WriteString(w, "welcome") },
+			func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "welcome") }, "unknown", 1, true,
+		},
+		{
+			"a resource that is not certified", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) },
+			discovery, "unknown", 3, false,
+		},
+		{
+			"certified no more", func(w http.ResponseWriter, r *http.Request, n int) { w.WriteHeader(404) },
+			func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(404) }, "unknown", 3, true,
+		},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

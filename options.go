@@ -152,7 +152,7 @@ type Destination struct {
 type HandlerOptions struct {
 	Anonymous  bool                                                                 // serve callers without a principal (ids of 22 characters or more)
 	RequireKey bool                                                                 // 400 without a key. Default: run under a new id
-	Principal  func(*http.Request) (string, error)                                  // error: 401. nil: the anonymous scope, only with Anonymous
+	Principal  func(*http.Request) (string, error)                                  // stable name, at most 255 bytes. error: 401. nil: the anonymous scope, only with Anonymous
 	Context    func(ctx context.Context, principal string) (context.Context, error) // Default: nothing but the oplog
 	Header     func(name string) bool                                               // which request headers are stored, and seen. Default: all but credentials
 	Wait       time.Duration                                                        // for the outcome, before 202 or 409. Default: 10 s

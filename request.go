@@ -109,11 +109,17 @@ func (s *server) principal(r *http.Request) (string, *refusal) {
 		return "", nil
 	}
 	name, err := s.opt.Principal(r)
-	if err != nil || name == "" && !s.opt.Anonymous {
+	if err == nil && len(name) > maxPrincipal {
+		s.node.opt.Logger.Error("chttp: a principal's name is too long to be stored with each of its messages", "handler", s.name, "bytes", len(name))
+	}
+	if err != nil || name == "" && !s.opt.Anonymous || len(name) > maxPrincipal {
 		return "", &refusal{problemUnauthorized, stateNone}
 	}
 	return name, nil
 }
+
+// maxPrincipal bounds a principal's name, in bytes: it is in every key and every message URL.
+const maxPrincipal = 255
 
 // problemUnauthorized says nothing of why: that is for the log of whoever decided it.
 var problemUnauthorized = problem{
@@ -175,7 +181,7 @@ func readBody(r *http.Request, limit int64) ([]byte, *refusal) {
 	}
 	var buf bytes.Buffer
 	if r.ContentLength > 0 {
-		buf.Grow(int(r.ContentLength))
+		buf.Grow(int(min(r.ContentLength, 64<<10))) // A length is only said; memory is for what has come.
 	}
 	_, err := buf.ReadFrom(io.LimitReader(r.Body, limit+1))
 	var tooLong *http.MaxBytesError // a limit set around the handler

@@ -223,6 +223,17 @@ func (x *execution) load(chunks [][]byte) error {
 	return nil
 }
 
+// leavesTrace tells whether an operation can have had an effect: a step or call that began, a message or execution that it made.
+func leavesTrace(e *record.Entry) bool {
+	switch e.Kind {
+	case record.Step, record.Call:
+		return e.Phase == record.Begin
+	case record.Send, record.Start:
+		return e.Err == nil
+	}
+	return false
+}
+
 func (x *execution) replayEntry(e *record.Entry) error {
 	log := x.log[e.Scope]
 	switch e.Phase {
@@ -244,7 +255,7 @@ func (x *execution) replayEntry(e *record.Entry) error {
 		if e.Phase == record.Whole {
 			op.end = e
 		}
-		x.effects = x.effects || e.Kind != record.Persist && e.Kind != record.Branch && e.Kind != record.Function && e.Kind != record.Sleep
+		x.effects = x.effects || leavesTrace(e)
 		x.log[e.Scope] = append(log, op)
 	}
 	return nil

@@ -19,16 +19,26 @@ var update = flag.Bool("update", false, "make the golden file of a new schema ve
 
 // goldenV1 are the changes that made testdata/v1.db.gz.
 var goldenV1 = []store.Change{
-	{Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 1, Function: "bank", Created: 1000, Certified: true,
+	{
+		Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 1, Function: "bank", Created: 1000, Certified: true,
 		Print: []byte{0, 1}, Head: []byte("request"), State: store.Running, Due: 1001, Bound: 2000, Chunk: []byte("chunk 1"),
-		Children: []store.Child{{Key: store.Key{ID: "child"}, Run: 7, Function: "send", State: store.Waiting, Created: 1002, Due: 1003,
-			Bound: 1004, Print: []byte("print"), Head: []byte("message")}}},
-	{Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 2, State: store.Answered, Due: 1005, Bound: 1 << 40,
-		Tail: []byte("response"), Chunk: []byte("chunk 2")},
-	{Key: store.Key{ID: "acked\x00\xff"}, Run: 3, Version: 1, Function: "bank", Created: 1006, Certified: true, Print: []byte("p"),
-		State: store.Canceled, Bound: 1007, Tail: []byte("t")},
-	{Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: bytes.Repeat([]byte("long"), 5000),
-		Tail: []byte("why")},
+		Children: []store.Child{{
+			Key: store.Key{ID: "child"}, Run: 7, Function: "send", State: store.Waiting, Created: 1002, Due: 1003,
+			Bound: 1004, Print: []byte("print"), Head: []byte("message"),
+		}},
+	},
+	{
+		Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 2, State: store.Answered, Due: 1005, Bound: 1 << 40,
+		Tail: []byte("response"), Chunk: []byte("chunk 2"),
+	},
+	{
+		Key: store.Key{ID: "acked\x00\xff"}, Run: 3, Version: 1, Function: "bank", Created: 1006, Certified: true, Print: []byte("p"),
+		State: store.Canceled, Bound: 1007, Tail: []byte("t"),
+	},
+	{
+		Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: bytes.Repeat([]byte("long"), 5000),
+		Tail: []byte("why"),
+	},
 }
 
 func TestAFileOfSchemaVersion1StaysReadable(t *testing.T) {
@@ -64,15 +74,23 @@ func TestAFileOfSchemaVersion1StaysReadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []*store.Record{
-		{Key: store.Key{ID: "acked\x00\xff"}, Run: 3, Version: 1, Function: "bank", State: store.Acknowledged, Created: 1006,
-			Bound: 1 << 41, Certified: true, Print: []byte("p")},
-		{Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 2, Function: "bank", State: store.Answered,
+		{
+			Key: store.Key{ID: "acked\x00\xff"}, Run: 3, Version: 1, Function: "bank", State: store.Acknowledged, Created: 1006,
+			Bound: 1 << 41, Certified: true, Print: []byte("p"),
+		},
+		{
+			Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 2, Function: "bank", State: store.Answered,
 			Created: 1000, Due: 1005, Bound: 1 << 40, Certified: true, Print: []byte{0, 1}, Head: []byte("request"),
-			Oplog: []byte("chunk 1"), Tail: []byte("response")},
-		{Key: store.Key{ID: "child"}, Run: 7, Version: 1, Function: "send", State: store.Waiting, Created: 1002, Due: 1003, Bound: 1004,
-			Print: []byte("print"), Head: []byte("message")},
-		{Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: goldenV1[3].Head,
-			Tail: []byte("why")},
+			Oplog: []byte("chunk 1"), Tail: []byte("response"),
+		},
+		{
+			Key: store.Key{ID: "child"}, Run: 7, Version: 1, Function: "send", State: store.Waiting, Created: 1002, Due: 1003, Bound: 1004,
+			Print: []byte("print"), Head: []byte("message"),
+		},
+		{
+			Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: goldenV1[3].Head,
+			Tail: []byte("why"),
+		},
 	}
 	if !reflect.DeepEqual(records, want) {
 		t.Errorf("got %+v, want %+v", records, want)

@@ -25,8 +25,10 @@ var changeClaims = []claim{
 	}},
 	{"an update stores the new values and keeps what an insert set", func(f *fixture) {
 		a := begin("a")
-		b := store.Change{Key: a.Key, Run: a.Run, Version: 2, State: store.Waiting, Due: 5, Bound: 6, Tail: []byte("new"),
-			Function: "ignored", Created: 1, Certified: true, Print: []byte("ignored"), Head: []byte("ignored")}
+		b := store.Change{
+			Key: a.Key, Run: a.Run, Version: 2, State: store.Waiting, Due: 5, Bound: 6, Tail: []byte("new"),
+			Function: "ignored", Created: 1, Certified: true, Print: []byte("ignored"), Head: []byte("ignored"),
+		}
 		f.do(a, b)
 		f.holds(made(a, b))
 	}},
@@ -239,8 +241,10 @@ var changeClaims = []claim{
 		}
 	}},
 	{"values may be empty and are not the values of others", func(f *fixture) {
-		a := store.Change{Key: store.Key{ID: "a"}, Run: 1, Version: 1, State: store.Running,
-			Print: []byte{}, Head: []byte{}, Tail: []byte{}, Chunk: []byte{}}
+		a := store.Change{
+			Key: store.Key{ID: "a"}, Run: 1, Version: 1, State: store.Running,
+			Print: []byte{}, Head: []byte{}, Tail: []byte{}, Chunk: []byte{},
+		}
 		f.do(a)
 		f.holds(made(a))
 		f.oplog(a.Key)
