@@ -548,6 +548,9 @@ func ask(ctx context.Context, l *crash.Life, method, url, id string, states ...s
 			return nil, err
 		}
 		stamps := fmt.Sprintf("v=1, at=@%d", time.Now().Unix())
+		if slices.Contains(states, "running") {
+			req.Header.Set("Prefer", "respond-async")
+		}
 		if id != "" {
 			req.Header.Set("Idempotency-Key", `"`+id+`"`)
 			// The same for an id, whoever asks: the process may have died since.
@@ -608,5 +611,31 @@ func TestI3A2A3AnAcknowledgedOutcomeIsGoneWhereverAnyProcessDies(t *testing.T) {
 		},
 		check: func(w *crash.World) []string { return once(server, "echo", "answered pay(please)#") },
 		least: 36,
+	})
+}
+
+func TestI1AnAcceptedMessageIsExecutedThoughItsClientNeverComesBack(t *testing.T) {
+	t.Parallel()
+	var server *crash.Process
+	explore(t, &scenario{
+		start: func(w *crash.World) {
+			server = w.Start("server", func(l *crash.Life) (http.Handler, func(context.Context) error) {
+				return l.Node.Handler("echo", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					n := nonce(r.Context(), l)
+					if err := chttp.Sleep(r.Context(), 2*time.Second); err != nil {
+						panic(err)
+					}
+					fmt.Fprintf(w, "did %s", n)
+				}), anybody), nil
+			})
+			w.Start("client", program(func(ctx context.Context, l *crash.Life) error {
+				l.ByHand()
+				_, err := ask(ctx, l, http.MethodPost, "http://server/do", "by-hand-1", "running", "done")
+				return err
+			}))
+		},
+		check:   func(w *crash.World) []string { return once(server, "echo", "answered did #") },
+		least:   24,
+		unheard: true,
 	})
 }
