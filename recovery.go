@@ -68,7 +68,7 @@ func (s *scanner) later(due int64) {
 }
 
 func (s *scanner) run(ctx context.Context, n *Node) {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && n.running() {
 		s.sleep(ctx, s.page(ctx, n))
 	}
 }
