@@ -20,6 +20,11 @@ func Go[T any](ctx context.Context, name string, fn func(context.Context) (T, er
 		close(f.done)
 		return f
 	}
+	if fn == nil {
+		f.err = &Error{Op: "go", Name: name, Err: notDone(errors.New("the branch has no function"))}
+		close(f.done)
+		return f
+	}
 	op, err := s.enter(record.Branch, name, nil)
 	if err != nil {
 		f.err = err

@@ -149,6 +149,9 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 		info: Info{ID: op.messageID(), Function: x.reg.name, State: "running", Labels: c.policy.Labels},
 	}
 	if c.req.Host != "" && c.req.Host != c.req.URL.Host {
+		if m.header == nil {
+			m.header = make(http.Header)
+		}
 		m.header.Set("Host", c.req.Host)
 	}
 	ctx, cancel := x.within(ctx)

@@ -32,7 +32,13 @@ func (n *Node) outbound(req *http.Request, policy Policy) (*outbound, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.URL.User != nil {
+		return nil, fmt.Errorf("the URL %q has credentials, which would be stored: give them through Destination.Authorize", req.URL.Redacted())
+	}
 	header := req.Header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
 	if req.Host != "" && req.Host != req.URL.Host {
 		header.Set("Host", req.Host)
 	}

@@ -2,6 +2,7 @@ package chttp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,13 +16,23 @@ import (
 // in a loop, add what tells the rounds apart ("charge/"+id). An effect at a certified peer does not need Do: Post is exactly once.
 func Do[T any](ctx context.Context, name string, fn func(context.Context) (T, error)) (T, error) {
 	var v T
+	if fn == nil {
+		return v, errNoStep(name)
+	}
 	err := do(ctx, name, func(ctx context.Context) (any, error) { return fn(ctx) }, &v)
 	return v, err
 }
 
 // Run is Do for a function that has only an error.
 func Run(ctx context.Context, name string, fn func(context.Context) error) error {
+	if fn == nil {
+		return errNoStep(name)
+	}
 	return do(ctx, name, func(ctx context.Context) (any, error) { return nil, fn(ctx) }, nil)
+}
+
+func errNoStep(name string) error {
+	return &Error{Op: "do", Name: name, Err: notDone(errors.New("the step has no function"))}
 }
 
 func do(ctx context.Context, name string, fn func(context.Context) (any, error), p any) error {
@@ -30,9 +41,6 @@ func do(ctx context.Context, name string, fn func(context.Context) (any, error),
 		return err
 	}
 	x := s.x
-	if fn == nil {
-		return &Error{Op: "do", Name: name, Err: notDone(fmt.Errorf("the step has no function"))}
-	}
 	op, err := s.enter(record.Step, name, nil)
 	if err != nil {
 		return err
