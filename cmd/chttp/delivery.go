@@ -18,8 +18,9 @@ const (
 	// storeAtOnce is how many messages are stored in one go.
 	storeAtOnce = 500
 
-	// lookEvery is how often the store is asked how far it is.
+	// lookEvery is how often the store is asked how far it is, lookPart which part of the time that may take at the most.
 	lookEvery = 100 * time.Millisecond
+	lookPart  = 10
 
 	// plainEvery is how often progress is told where it cannot be shown.
 	plainEvery = 5 * time.Second
@@ -138,9 +139,8 @@ func (d *delivery) explain(ctx context.Context, err error, id chttp.ID) error {
 func (d *delivery) watch(ctx context.Context) error {
 	line := newLiveLine(d.console.err, d.console.errTerm, plainEvery)
 	defer line.clear()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
+		asked := time.Now()
 		if err := d.tracker.look(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
@@ -154,7 +154,7 @@ func (d *delivery) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(max(lookEvery, lookPart*time.Since(asked))):
 		}
 	}
 }

@@ -16,8 +16,9 @@ const (
 	// trackPage is how many records are read at once.
 	trackPage = 500
 
-	// trackOpen is how many unfinished messages are looked at one by one, behind the place up to which all were seen.
-	trackOpen = 20_000
+	// trackOpen is how many unfinished messages are passed, to be looked at one by one from then on, before it waits for one of a page to
+	// end before it passes that.
+	trackOpen = 1000
 
 	// trackFailed is how many messages that failed are told one by one.
 	trackFailed = 20
@@ -83,34 +84,33 @@ func (t *tracker) look(ctx context.Context) error {
 		}
 	}
 	t.open = still
-	for len(t.open) < trackOpen {
+	for {
 		page, err := t.store.List(ctx, store.Query{After: t.passed, Limit: trackPage})
-		if err != nil {
+		if err != nil || !t.pass(page) {
 			return err
 		}
-		if !t.pass(page) {
-			return nil
-		}
 	}
-	return nil
 }
 
 // pass notes a page of records and tells whether it is worthwhile to read on.
 func (t *tracker) pass(page []*store.Record) bool {
+	passed, open := t.passed, t.open
 	news := false
 	for _, r := range page {
 		if !strings.HasPrefix(r.ID, t.batch.prefix()) {
 			return false
 		}
 		t.passed = r.Key
-		if r.Scope != "" {
-			continue
-		}
-		if t.note(r) {
+		switch {
+		case r.Scope != "":
+		case t.note(r):
 			news = true
-		} else {
+		default:
 			t.open = append(t.open, r.ID)
 		}
+	}
+	if !news && len(open) >= trackOpen {
+		t.passed, t.open = passed, open // not now
 	}
 	return news && len(page) == trackPage
 }
