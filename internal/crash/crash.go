@@ -114,6 +114,7 @@ func (w *World) Start(name string, program Program) *Process {
 	w.processes[name] = p
 	w.mu.Unlock()
 	w.wg.Go(p.run)
+	time.Sleep(2 * time.Millisecond) // Whoever is started next finds it listening.
 	return p
 }
 
