@@ -18,7 +18,7 @@ import (
 type scanner struct {
 	parcels bool
 	wake    chan struct{}
-	starved atomic.Bool // it waits for room
+	starved atomic.Int64 // it waits until so many have left memory; 0: it does not wait for room
 
 	mu      sync.Mutex // guards what follows
 	cursor  store.Cursor
@@ -26,6 +26,9 @@ type scanner struct {
 	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
 	next    int64              // it sleeps until then; 0: it does not sleep
 }
+
+// roomWait is how long the scanner waits for room before it looks again in any case.
+const roomWait = 50 * time.Millisecond
 
 func newScanner(parcels bool) *scanner {
 	return &scanner{parcels: parcels, wake: make(chan struct{}, 1)}
@@ -48,7 +51,7 @@ func (s *scanner) released(key store.Key, unfinished bool, due int64) {
 	if unfinished {
 		s.later(due)
 	}
-	if s.starved.Load() {
+	if s.starved.Load() > 0 && s.starved.Add(-1) == 0 {
 		signal(s.wake)
 	}
 }
@@ -89,7 +92,7 @@ func (s *scanner) sleep(ctx context.Context, d time.Duration) {
 	case <-s.wake:
 	case <-c:
 	}
-	s.starved.Store(false)
+	s.starved.Store(0)
 }
 
 // page goes through one page of what is due and says how long to wait before the next.
