@@ -114,8 +114,8 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 			case err != nil:
 				return n.unreadable(ctx, err)
 			case !room:
-				s.starved.Store(true)
-				return 50 * time.Millisecond
+				s.starved.Store(int64(max(1, n.opt.MaxResident/32))) // A page for each that leaves would be read in vain.
+				return roomWait
 			}
 		}
 		s.mu.Lock()
