@@ -30,6 +30,7 @@ lint: bin ## vet, staticcheck and the format
 
 test: setup lint ## everything that CI checks: lint, and all tests under the race detector, in a random order
 	$(GO) test -race -shuffle on -timeout 9m ./...
+	cd internal/e2e && $(GO) vet ./... && $(GO) test -race -timeout 5m ./...
 
 demo: ## the escrow under kill -9 and a faulty network; ARGS="--seed 7"
 	$(GO) run ./cmd/chttp demo $(ARGS)

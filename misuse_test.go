@@ -140,21 +140,31 @@ func TestADivergenceParksWithBothSidesAndTheLine(t *testing.T) {
 		first, second func(ctx context.Context) error
 		why           []string
 	}{
-		{"another name", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
+		{
+			"another name", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
 			func(ctx context.Context) error { return chttp.Run(ctx, "b", noEffect) },
-			[]string{`recorded: step "a"`, `now: step "b"`, "misuse_test.go:"}},
-		{"another kind", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
+			[]string{`recorded: step "a"`, `now: step "b"`, "misuse_test.go:"},
+		},
+		{
+			"another kind", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
 			func(ctx context.Context) error { return chttp.Sleep(ctx, 1) },
-			[]string{`recorded: step "a"`, `now: sleep`, "misuse_test.go:"}},
-		{"another body", func(ctx context.Context) error { return sayAgain(ctx, "a") },
+			[]string{`recorded: step "a"`, `now: sleep`, "misuse_test.go:"},
+		},
+		{
+			"another body", func(ctx context.Context) error { return sayAgain(ctx, "a") },
 			func(ctx context.Context) error { return sayAgain(ctx, "b") },
-			[]string{`recorded: call "POST http://peer.example/x" (fingerprint`, "body", "misuse_test.go:"}},
-		{"one less", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
+			[]string{`recorded: call "POST http://peer.example/x" (fingerprint`, "body", "misuse_test.go:"},
+		},
+		{
+			"one less", func(ctx context.Context) error { return chttp.Run(ctx, "a", noEffect) },
 			func(ctx context.Context) error { return nil },
-			[]string{`recorded: step "a"`, "has returned"}},
-		{"another type", func(ctx context.Context) error { chttp.Persist(ctx, "v", func() string { return "text" }); return nil },
+			[]string{`recorded: step "a"`, "has returned"},
+		},
+		{
+			"another type", func(ctx context.Context) error { chttp.Persist(ctx, "v", func() string { return "text" }); return nil },
 			func(ctx context.Context) error { chttp.Persist(ctx, "v", func() int { return 1 }); return nil },
-			[]string{`persist "v"`, "does not fit", "misuse_test.go:"}},
+			[]string{`persist "v"`, "does not fit", "misuse_test.go:"},
+		},
 		{"in a branch", func(ctx context.Context) error {
 			chttp.Go(ctx, "b", func(ctx context.Context) (int, error) {
 				return 0, errors.Join(chttp.Run(ctx, "a", noEffect), chttp.Sleep(ctx, time.Hour))
