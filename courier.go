@@ -258,26 +258,25 @@ func (c *courier) work(d *destination, x *execution) {
 	}
 	defer c.node.tasks.Done()
 	m := x.parcel.message
-	now, o, err := c.destinationOf(c.ctx, m)
-	if err != nil || now != d {
+	_, o, err := c.destinationOf(c.ctx, m) // By another name now, it still goes by the place that it has.
+	if err != nil {
 		d.release(nothing)
-		if err != nil {
-			c.unposted(x, err)
-		} else {
-			now.post(x)
-		}
+		c.unposted(x, err)
+		return
+	}
+	if e := m.expired(time.Now()); e != nil {
+		d.release(nothing)
+		x.delivered(e)
 		return
 	}
 	if err := d.pace(c.ctx, m.last()); err != nil {
-		if c.ctx.Err() == nil {
-			c.later(x, time.Until(m.last()))
+		if c.ctx.Err() == nil { // Its turn would come too late: it ends then.
+			c.later(x, time.Until(m.last())+time.Millisecond)
 		}
 		return
 	}
 	n := next{after: pausedWait}
-	if e := m.expired(time.Now()); e != nil {
-		n = next{end: e}
-	} else if c.peer(m.authority()).paused() == "" {
+	if c.peer(m.authority()).paused() == "" {
 		n = c.attempt(c.ctx, m, o)
 	}
 	d.release(n.sign)
