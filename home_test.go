@@ -300,7 +300,8 @@ func (h *home) put(url, body string, p chttp.Policy) chttp.ID {
 // ends waits until the message or execution id is finished or parked, at most 20 days.
 func (h *home) ends(id string) chttp.Info {
 	h.t.Helper()
-	for deadline := time.Now().Add(20 * 24 * time.Hour); time.Now().Before(deadline); {
+	every := 100 * time.Millisecond
+	for deadline := time.Now().Add(20 * 24 * time.Hour); time.Now().Before(deadline); every = min(every*11/10, 30*time.Second) {
 		i, err := h.node.Lookup(h.t.Context(), id)
 		if err != nil {
 			h.t.Fatal(err)
@@ -308,7 +309,7 @@ func (h *home) ends(id string) chttp.Info {
 		if i.State != "running" && i.State != "waiting" {
 			return i
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(every)
 	}
 	h.t.Fatalf("%s has not ended", id)
 	return chttp.Info{}
