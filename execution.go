@@ -79,7 +79,8 @@ type delta struct {
 // child is a record that begins with its parent's change.
 type child struct {
 	store.Child
-	head *record.Head
+	head   *record.Head
+	chosen bool // the id is not ours alone: what has it may be there already, and have ended
 }
 
 // stop is why a run ends before its function does.
@@ -286,12 +287,34 @@ func (x *execution) refused(c *store.Change, err error) {
 		x.halt(&stop{cause: err, discard: true, news: &event{kind: refused, err: err}})
 		return
 	}
+	s := &stop{cause: err, park: fmt.Sprintf("the store refuses what it recorded: %v", err)}
 	x.mu.Lock()
 	x.version--
 	x.onTheWay = delta{}
 	x.chunk, x.children, x.acks = nil, nil, nil
+	if !x.leaving || x.left {
+		x.haltLocked(s)
+		return
+	}
+	// What it was to leave memory with is refused: it leaves parked instead (I8).
+	if x.stop == nil {
+		close(x.stopped)
+	}
+	x.stop, x.settled, x.forget, x.bound = s, true, false, 0
+	x.shelve(s)
+	x.touch()
+	g := x.group
 	x.mu.Unlock()
-	x.halt(&stop{cause: err, park: fmt.Sprintf("the store refuses what it recorded: %v", err)})
+	x.node.journal.want(g)
+}
+
+// shelve notes that x is parked because of s; called with x.mu held.
+func (x *execution) shelve(s *stop) {
+	x.state, x.due = store.Parked, 0
+	t := record.Tail{Why: s.park, Cause: s.because, Ended: time.Now().UnixMilli()}
+	x.tail = t.Append(nil)
+	x.news = &event{kind: ended, state: store.Parked, tail: &t}
+	x.node.opt.Logger.Error("chttp: parked", "function", x.reg.name, "id", x.key.ID, "why", s.park)
 }
 
 // untake gives back what the change c took, since the store has no room: what is new is refused, the rest is committed later.
@@ -314,15 +337,23 @@ func (x *execution) untake(c *store.Change, err error) {
 	}
 }
 
-// halt stops x: its context ends, its operations unwind, and nothing more is recorded for it. The first reason counts.
+// halt stops x: its context ends, its operations unwind, and nothing more is recorded for it. The first reason counts, but that
+// nothing of x is ours counts always.
 func (x *execution) halt(s *stop) {
 	x.mu.Lock()
-	if x.stop != nil || x.left || x.leaving && !s.discard {
+	x.haltLocked(s)
+}
+
+// haltLocked is halt; called with x.mu held, which it releases.
+func (x *execution) haltLocked(s *stop) {
+	if x.stop != nil && (!s.discard || x.stop.discard) || x.leaving && !s.discard || x.left && (!s.discard || x.stored) {
 		x.mu.Unlock()
 		return
 	}
+	if x.stop == nil {
+		close(x.stopped)
+	}
 	x.stop = s
-	close(x.stopped)
 	end, active := x.end, x.active
 	x.mu.Unlock()
 	if end != nil {
@@ -338,7 +369,7 @@ func (x *execution) settle() {
 	x.mu.Lock()
 	s := x.stop
 	now := time.Now().UnixMilli()
-	if x.left || x.settled {
+	if x.left || x.settled && !s.discard {
 		x.mu.Unlock()
 		return
 	}
@@ -348,11 +379,7 @@ func (x *execution) settle() {
 		x.depart(s.news)
 		return
 	case s.park != "":
-		x.state, x.due = store.Parked, 0
-		t := record.Tail{Why: s.park, Cause: s.because, Ended: now}
-		x.tail = t.Append(nil)
-		x.news = &event{kind: ended, state: store.Parked, tail: &t}
-		x.node.opt.Logger.Error("chttp: parked", "function", x.reg.name, "id", x.key.ID, "why", s.park)
+		x.shelve(s)
 	case s.crash != "":
 		x.crash(s.crash, now)
 	case s.evict != 0:

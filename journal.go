@@ -186,7 +186,7 @@ func (j *journal) writeOnce() {
 		j.recycle(xs)
 		return
 	}
-	j.commit(b, live)
+	j.commit(b, live, false)
 	j.recycle(xs)
 }
 
@@ -197,8 +197,9 @@ func (j *journal) recycle(xs []*execution) {
 	j.mu.Unlock()
 }
 
-// commit does b, whose changes are those of xs, and tells each what became of its change.
-func (j *journal) commit(b *store.Batch, xs []*execution) {
+// commit does b, whose changes are those of xs, and tells each what became of its change. Again: it was refused before, alone, by a
+// store that took something else.
+func (j *journal) commit(b *store.Batch, xs []*execution, again bool) {
 	report, err := j.attempt(b)
 	switch {
 	case err == nil:
@@ -228,9 +229,13 @@ func (j *journal) commit(b *store.Batch, xs []*execution) {
 			return
 		}
 		j.keep(b.Facts)
-		j.commit(&first, xs[:half])
-		j.commit(&rest, xs[half:])
+		j.commit(&first, xs[:half], false)
+		j.commit(&rest, xs[half:], false)
 	case len(xs) == 1 && j.healthy(b):
+		if !again { // What was in the way, such as a transaction of the application, may be gone.
+			j.commit(b, xs, true)
+			return
+		}
 		xs[0].refused(&b.Changes[0], err)
 	default:
 		j.noRoom(b, xs, err)

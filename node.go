@@ -28,6 +28,7 @@ type Node struct {
 	phase        atomic.Int32
 	ready        chan struct{} // closed when Run has begun
 	fenced       chan struct{} // closed when another process has taken over, or the store is gone
+	over         chan struct{} // closed when Run has returned
 	fence        sync.Once
 	fenceBy      error
 	ownTransport bool
@@ -72,7 +73,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 	}
 	n := &Node{
 		opt: opt, store: s, id: id, idKey: deriveKey(id.Secret, "message ids"), caps: newCapabilities(id.Secret),
-		ready: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
+		ready: make(chan struct{}), over: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
 		functions: make(map[string]*registration), residents: make(map[store.Key]*execution),
 		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
 	}
@@ -156,6 +157,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if !n.phase.CompareAndSwap(phaseNew, phaseRunning) {
 		return errors.New("chttp: Run was called before on this node; make a new node to run again")
 	}
+	defer close(n.over)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup

@@ -25,6 +25,8 @@ type scanner struct {
 	rewound bool               // the cursor was set back since the page was read
 	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
 	next    int64              // it sleeps until then; 0: it does not sleep
+
+	unread map[store.Key]int // whose oplog could not be read, and how often
 }
 
 // roomWait is how long the scanner waits for room before it looks again in any case.
@@ -41,13 +43,17 @@ func (n *Node) lane(parcel bool) *scanner {
 	return n.lanes[0]
 }
 
-// released tells that key has left memory.
-func (s *scanner) released(key store.Key, unfinished bool, due int64) {
+// leaves tells that key is about to leave memory, and comes before it does: a page that was read until now is not true of it.
+func (s *scanner) leaves(key store.Key) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.gone != nil {
 		s.gone[key] = true
 	}
-	s.mu.Unlock()
+}
+
+// released tells that something has left memory.
+func (s *scanner) released(unfinished bool, due int64) {
 	if unfinished {
 		s.later(due)
 	}
@@ -152,6 +158,28 @@ func (n *Node) unreadable(ctx context.Context, err error) time.Duration {
 	return time.Second
 }
 
+// unreadTries is how often an oplog is read, after pauses that double from a second on, before its execution is parked: that is
+// minutes, in which a disk may come back, and meanwhile the others go on (I8).
+const unreadTries = 8
+
+// putOff has the execution of r, whose oplog cannot be read just now, looked at again later; false when it was often enough.
+func (s *scanner) putOff(n *Node, r *store.Record, why error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tries := s.unread[r.Key]
+	if tries == unreadTries {
+		delete(s.unread, r.Key)
+		return false
+	}
+	if s.unread == nil {
+		s.unread = make(map[store.Key]int)
+	}
+	s.unread[r.Key] = tries + 1
+	n.opt.Logger.Error("chttp: cannot read an oplog; trying again", "function", r.Function, "id", r.ID, "err", why)
+	time.AfterFunc(time.Second<<tries, func() { s.later(r.Due) })
+	return true
+}
+
 // revive lets the execution of r go on, unless there is no room for it. An error says that the store could not be read.
 func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) (room bool, err error) {
 	lock := n.stripe(r.Key)
@@ -180,8 +208,8 @@ func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) (room bo
 	}
 	x, why := n.restore(ctx, r)
 	switch {
-	case errors.Is(why, errUnread):
-		return true, why
+	case errors.Is(why, errUnread) && (ctx.Err() != nil || s.putOff(n, r, why)):
+		return true, nil
 	case why != nil:
 		n.opt.Logger.Error("chttp: cannot go on with a stored execution", "function", r.Function, "id", r.ID, "err", why)
 	}

@@ -69,6 +69,7 @@ func (n *Node) makeRoom(x *execution) bool {
 // waits for what comes after x.
 func (x *execution) release(news *event) {
 	n := x.node
+	n.lane(x.reg.parcel).leaves(x.key)
 	var told []*watcher
 	n.mu.Lock()
 	if news != nil {
@@ -87,7 +88,7 @@ func (x *execution) release(news *event) {
 	unfinished := !x.state.Finished() && x.state != store.Parked && !x.forget && x.version > 0
 	due := x.due
 	x.mu.Unlock()
-	n.lane(x.reg.parcel).released(x.key, unfinished, due)
+	n.lane(x.reg.parcel).released(unfinished, due)
 	for _, w := range told {
 		w.c <- *news
 	}
@@ -97,7 +98,8 @@ func (x *execution) release(news *event) {
 func (n *Node) adopt(c *child) {
 	reg := n.function(c.Function)
 	now := time.Now().UnixMilli()
-	if reg == nil || c.State != store.Running || c.Due > now || !n.running() {
+	// I2: a chosen id may be of what was there before, which the store has left as it is. Only the store can tell.
+	if reg == nil || c.chosen || c.State != store.Running || c.Due > now || !n.running() {
 		n.lane(c.Function == functionSend).later(c.Due)
 		return
 	}
@@ -109,7 +111,16 @@ func (n *Node) adopt(c *child) {
 		n.lane(reg.parcel).later(c.Due)
 		return
 	}
-	x.begin()
+	if n.opt.Destination == nil || !reg.parcel {
+		x.begin()
+		return
+	}
+	if n.task() { // Options.Destination is the user's, and this is the journal's goroutine, for which everything waits.
+		go func() {
+			defer n.tasks.Done()
+			x.begin()
+		}()
+	}
 }
 
 // enter makes x resident; false where there is no room, or it is already.

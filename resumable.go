@@ -293,6 +293,14 @@ func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.
 		case <-n.fenced:
 			n.unwatch(w)
 			return nil, 0, n.fenceBy
+		case <-n.over: // Nothing more happens here; what has happened is in the store.
+			n.unwatch(w)
+			r, err := n.store.Read(ctx, key)
+			if err != nil || !r.State.Finished() && r.State != store.Parked {
+				return nil, 0, errStopped
+			}
+			t, err := record.ParseTail(r.Tail)
+			return t, r.State, err
 		}
 	}
 }

@@ -59,7 +59,13 @@ func (x *execution) main(root *scope) {
 		if how := crashText(p, returned, x); how != "" {
 			x.halt(&stop{cause: errors.New(how), crash: how})
 		}
+		x.mu.Lock()
+		x.users-- // While its branches wait, so does x.
+		x.mu.Unlock()
 		x.branches.Wait() // The outcome comes after everything that the function began.
+		x.mu.Lock()
+		x.users++
+		x.mu.Unlock()
 		if p == nil && returned && err == nil {
 			root.close()
 		}

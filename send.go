@@ -131,7 +131,7 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]
 			}
 			continue
 		}
-		first.children = append(first.children, first.child(functionSend, ids[i], o.head, o.print, o.after))
+		first.children = append(first.children, first.child(functionSend, ids[i], o.head, o.print, o.after).of(o.key))
 	}
 	if first == nil {
 		return ids, nil
@@ -232,7 +232,7 @@ func (op *operation) send(ctx context.Context, list []*outbound, policy Policy) 
 		default:
 			ids[i] = fmt.Sprintf("%s-%d", derived, i)
 		}
-		children[i] = x.child(functionSend, ids[i], o.head, o.print, o.after)
+		children[i] = x.child(functionSend, ids[i], o.head, o.print, o.after).of(o.key)
 	}
 	return op.beget(ids, children)
 }
@@ -307,8 +307,9 @@ func (x *execution) failure(e *end, t *record.Tail) (child, error) {
 	}
 	head := &record.Head{Input: input, Label: x.head.Label}
 	id := x.key.ID
-	if len(id) > 240 {
-		id = id[:240]
+	if len(id) > 200 { // told apart by what was cut off
+		sum := sha256.Sum256([]byte(id))
+		id = id[:200] + idEncoding.EncodeToString(sum[:16])
 	}
 	return x.child(functionFailed, "failed/"+id, head, inputPrint(functionFailed, input), 0), nil
 }

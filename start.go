@@ -50,6 +50,12 @@ func (x *execution) child(function string, id ID, head *record.Head, print []byt
 	return c
 }
 
+// of marks c as one whose id somebody chose, if there is one.
+func (c child) of(chosen ID) child {
+	c.chosen = chosen != ""
+	return c
+}
+
 // beget records that op begins the children; their parent's change carries them.
 func (op *operation) beget(ids []ID, children []child) error {
 	x := op.scope.x
@@ -114,7 +120,7 @@ func (s *scope) startChild(ctx context.Context, function string, id ID, head *re
 				return "", x.node.unflatten(op.end.Err)
 			}
 		}
-		if err := op.beget([]ID{id}, []child{x.child(function, id, head, print, 0)}); err != nil {
+		if err := op.beget([]ID{id}, []child{x.child(function, id, head, print, 0).of(chosen)}); err != nil {
 			return "", err
 		}
 	}
