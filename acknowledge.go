@@ -158,21 +158,38 @@ func (k *acknowledger) last() {
 	k.flush(ctx, time.Now())
 }
 
-// flush sends what has waited since before.
+// flush sends what has waited since before, to several peers at once: one that hangs keeps no other waiting for long.
 func (k *acknowledger) flush(ctx context.Context, before time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	places := make(chan struct{}, defaultConcurrency)
 	for _, list := range k.ripe(before) {
-		for len(list) > 0 && ctx.Err() == nil {
-			n := min(len(list), maxBulkAcks)
-			if !k.send(ctx, list[:n]) {
-				for _, a := range list {
-					if a.tries++; a.tries < ackTries {
-						a.since = time.Now()
-						k.add(a)
-					}
-				}
-				break
-			}
-			list = list[n:]
+		places <- struct{}{}
+		wg.Go(func() {
+			k.sendAll(ctx, list)
+			<-places
+		})
+	}
+}
+
+// ackTimeout is how long all that is sent in one go may take.
+const ackTimeout = 5 * time.Second
+
+// sendAll sends list, which is of one authority and principal, and keeps for another time what was not answered.
+func (k *acknowledger) sendAll(ctx context.Context, list []owedAck) {
+	for len(list) > 0 {
+		n := min(len(list), maxBulkAcks)
+		if ctx.Err() != nil || !k.send(ctx, list[:n]) {
+			break
+		}
+		list = list[n:]
+	}
+	for _, a := range list {
+		if a.tries++; a.tries < ackTries {
+			a.since = time.Now()
+			k.add(a)
 		}
 	}
 }
@@ -221,7 +238,7 @@ func (k *acknowledger) send(ctx context.Context, list []owedAck) bool {
 		}
 	}
 	_, o, err := k.courier.destinationOf(ctx, m)
-	if err != nil {
+	if err != nil || k.courier.peer(m.authority()).paused() != "" {
 		return false
 	}
 	a := k.courier.exchange(ctx, m, o, k.courier.peer(m.authority()), nil)

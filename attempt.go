@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
@@ -74,6 +76,9 @@ var errOwn = errors.New("the attempt was not made")
 func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *peer, acks []owedAck) (a answer) {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, infoKey{}, m.info), attemptTimeout)
 	defer cancel()
+	// net/http may lose a connection, after it wrote to it, and fail to dial another in the same RoundTrip (C7).
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	target := m.url
 	for range maxRedirects {
 		req, err := m.stamped(ctx, target, o, p, acks)
@@ -81,7 +86,7 @@ func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *p
 			return answer{err: fmt.Errorf("%w: %w", errOwn, err), left: a.left}
 		}
 		res, err := c.node.opt.Transport.RoundTrip(req)
-		a.left = a.left || !neverLeft(err)
+		a.left = a.left || connected.Load() || !neverLeft(err)
 		a.at = time.Now()
 		if err != nil {
 			a.err = err
@@ -113,7 +118,7 @@ func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *p
 
 var errTooLarge = errors.New("the answer is longer than Options.MaxValue")
 
-// neverLeft is true where it is certain that no byte of the request left: there was no connection.
+// neverLeft is true where err says that no byte of the request left: the connection that it needed last could not be made.
 func neverLeft(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
@@ -230,7 +235,7 @@ func (c *courier) judge(ctx context.Context, m *message, o *Destination, p *peer
 // certified follows the state of a certified answer (section 2).
 func (c *courier) certified(m *message, a *answer) next {
 	v := a.verdict
-	if v.Message != "" {
+	if strings.HasPrefix(v.Message, prefixOfMessage) { // Nobody who answers there may have us DELETE, with our credentials, what he likes.
 		m.resource = v.Message
 	}
 	wait, told := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
@@ -278,15 +283,17 @@ func (m *message) refusal(a *answer) *end {
 func (c *courier) unmarked(ctx context.Context, m *message, o *Destination, p *peer, a *answer) next {
 	m.unmarked++
 	success := a.response.Status/100 == 2
+	wait, _ := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
+	again := next{after: max(wait, backoff(m.tries-1))}
 	if m.unmarked < 3 && (!success || m.unmarked > 1) {
-		return next{after: backoff(m.tries - 1)}
+		return again
 	}
 	finding, e := c.probe(ctx, m, o, p)
 	switch {
 	case e != nil:
 		return next{end: e}
-	case finding == silence, finding == stillMarked && m.unmarked < 3:
-		return next{after: backoff(m.tries - 1)}
+	case finding == silence, finding == stillMarked && (m.unmarked < 3 || transient(a.response.Status)): // a gateway's limit, or its server away
+		return again
 	case finding == notMarked:
 		p.pause("it was certified and its answers no longer say so: something between may strip or answer for it")
 	}

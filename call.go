@@ -144,7 +144,7 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 		return err
 	}
 	m := &message{
-		id: op.messageID(), derived: op.begin.ID == "", method: method(c.req), url: c.req.URL, header: c.req.Header.Clone(), body: c.body,
+		id: op.messageID(), derived: op.begin.ID == "", method: method(c.req), url: c.req.URL, header: headerOf(c.req), body: c.body,
 		sent: op.begin.Sent, until: op.begin.Until, dest: c.policy.Destination, left: again || op.begin.Continues, earlier: again || op.begin.Continues,
 		info: Info{ID: op.messageID(), Function: x.reg.name, State: "running", Labels: c.policy.Labels},
 	}
@@ -167,7 +167,8 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 // goes on in (C1). An end instead is the answer that the message has had.
 func (op *operation) opening(ctx context.Context, c *outcall) (begin, end *record.Entry, err error) {
 	x := op.scope.x
-	if prior := op.prior(c.key); prior != nil {
+	reading := method(c.req) == http.MethodGet || method(c.req) == http.MethodHead
+	if prior := op.prior(c.key, reading); prior != nil {
 		if prior.end.Err == nil {
 			return nil, &record.Entry{Phase: record.Whole, ID: prior.messageID(), Response: prior.end.Response, Continues: true}, nil
 		}
@@ -187,21 +188,19 @@ func (op *operation) opening(ctx context.Context, c *outcall) (begin, end *recor
 	return &record.Entry{Phase: record.Begin, ID: c.key, Sent: sent, Until: until}, nil, nil
 }
 
-// prior returns the call whose message this one continues: the last one with the same key and request, or the one just
-// before with the same request that got no answer, as SDKs that retry make them.
-func (op *operation) prior(key ID) *operation {
+// prior returns the call whose message this one continues: the last one with the same key and request, or one with the same request that
+// got no answer. That is the one just before, as SDKs that retry make them, or, without a key, the last one, whatever was done in
+// between, such as a Sleep. Reading is done anew then.
+func (op *operation) prior(key ID, reading bool) *operation {
 	log := op.scope.log
 	for i := op.seq - 1; i >= 0; i-- {
 		p := log[i]
 		if p.kind != record.Call || p.end == nil || string(p.print) != string(op.print) {
-			if key == "" {
-				return nil
-			}
 			continue
 		}
 		noAnswer := p.end.Err != nil && p.begin.Phase == record.Begin
 		same := key != "" && (key == p.key || key == p.messageID()) // An SDK draws another key in another run.
-		if noAnswer && (i == op.seq-1 || same) || same && p.end.Err == nil {
+		if noAnswer && (i == op.seq-1 || key == "" && !reading || same) || same && p.end.Err == nil {
 			return p
 		}
 		if key == "" {

@@ -83,6 +83,14 @@ type child struct {
 	chosen bool // the id is not ours alone: what has it may be there already, and have ended
 }
 
+// bytesOf is how much of the journal's room the children take.
+func bytesOf(children []child) (n int) {
+	for i := range children {
+		n += len(children[i].Head)
+	}
+	return n
+}
+
 // stop is why a run ends before its function does.
 type stop struct {
 	cause   error  // what its context says
@@ -331,6 +339,7 @@ func (x *execution) untake(c *store.Change, err error) {
 	x.chunk = record.Join(d.chunk, x.chunk)
 	x.children = append(d.children, x.children...)
 	x.acks = append(d.acks, x.acks...)
+	x.node.journal.bytes.Add(int64(len(d.chunk) + bytesOf(d.children)))
 	if !x.dirty {
 		x.dirty = true
 		x.group = x.node.journal.add(x)

@@ -20,6 +20,7 @@ type journal struct {
 	lazy    chan struct{} // something was recorded, nobody waits
 	writing chan struct{} // holds one while somebody commits; not a mutex, for which no bubble of synctest lets time pass
 	bytes   atomic.Int64  // recorded and not taken
+	givesUp time.Time     // once the node has stopped, on a batch of which it is unknown whether it was committed; guarded by writing
 
 	mu     sync.Mutex // guards what follows
 	queue  []*execution
@@ -210,7 +211,7 @@ func (j *journal) commit(b *store.Batch, xs []*execution, again bool) {
 		for i, x := range xs {
 			x.committed(&b.Changes[i], &report.Results[i])
 		}
-	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed):
+	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed), errors.Is(err, store.ErrUnknown):
 		j.node.lost(err)
 		for _, x := range xs { // Those that are in no memory have waiters too.
 			x.halt(lostStore(err))
@@ -248,6 +249,13 @@ func (j *journal) attempt(b *store.Batch) (*store.Report, error) {
 		report, err := j.node.store.Commit(context.Background(), b)
 		if !errors.Is(err, store.ErrUnknown) {
 			return report, err
+		}
+		if j.node.phase.Load() == phaseStopped {
+			if now := time.Now(); j.givesUp.IsZero() {
+				j.givesUp = now.Add(slowStop)
+			} else if now.After(j.givesUp) { // Nobody was told what depends on it: the next process finds what is there.
+				return nil, err
+			}
 		}
 		j.node.opt.Logger.Warn("chttp: it is unknown whether a batch was committed; committing it again", "err", err)
 		time.Sleep(wait)

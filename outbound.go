@@ -35,7 +35,7 @@ func (n *Node) outbound(req *http.Request, policy Policy) (*outbound, error) {
 	if req.URL.User != nil {
 		return nil, fmt.Errorf("the URL %q has credentials, which would be stored: give them through Destination.Authorize", req.URL.Redacted())
 	}
-	header := req.Header.Clone()
+	header := headerOf(req)
 	if header == nil {
 		header = make(http.Header)
 	}
@@ -104,6 +104,14 @@ func targetName(req *http.Request) string {
 	}
 	u := url.URL{Scheme: req.URL.Scheme, Host: req.URL.Host, Path: req.URL.Path}
 	return method(req) + " " + u.String()
+}
+
+// headerOf returns a copy of the request's header, never nil.
+func headerOf(req *http.Request) http.Header {
+	if req.Header == nil {
+		return make(http.Header)
+	}
+	return req.Header.Clone()
 }
 
 // readRequest checks that a request can be kept and repeated, and reads its body.

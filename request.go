@@ -140,7 +140,8 @@ func (s *server) message(r *http.Request, principal string) (*inbound, *refusal)
 	case err != nil:
 		return nil, &refusal{problemKeyInvalid.because(err), stateRefused}
 	case principal == "" && len(id) < minAnonymousID:
-		return nil, &refusal{problemShortKey, stateRefused}
+		in.key.ID = id // An answer counts only if it names the message (section 2).
+		return in, &refusal{problemShortKey, stateRefused}
 	}
 	in.key.ID = id
 	in.stamps, in.certified, err = parseStamps(r.Header.Values(headerCertified))

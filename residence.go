@@ -25,6 +25,7 @@ func (n *Node) newExecution(key store.Key, reg *registration, head *record.Head,
 
 // admit takes a new function's execution into memory, runs it where there is room, and has it stored; called with its stripe locked.
 func (n *Node) admit(x *execution) {
+	x.size = min(x.size, maxResidentBytes/4)
 	room := n.running() && n.makeRoom(x)
 	n.mu.Lock()
 	n.residents[x.key] = x
@@ -125,6 +126,7 @@ func (n *Node) adopt(c *child) {
 
 // enter makes x resident; false where there is no room, or it is already.
 func (n *Node) enter(x *execution) bool {
+	x.size = min(x.size, maxResidentBytes/4) // One larger than all the room would never get in, and keep out all behind it.
 	if x.reg.parcel {
 		n.mu.Lock()
 		defer n.mu.Unlock()

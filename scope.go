@@ -232,12 +232,12 @@ func (op *operation) note(e *record.Entry, also ...func()) error {
 	}
 	var size int
 	ok := x.change(func() {
-		size = -len(x.chunk)
+		was, born := len(x.chunk), len(x.children)
 		x.chunk = record.AppendEntry(x.chunk, e)
-		size += len(x.chunk)
 		for _, f := range also {
 			f()
 		}
+		size = len(x.chunk) - was + bytesOf(x.children[born:])
 		if e.Phase != record.End {
 			op.begin = e
 		}

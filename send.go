@@ -109,6 +109,14 @@ func (n *Node) SendAll(ctx context.Context, reqs ...*http.Request) ([]ID, error)
 // sendNow stores messages from outside an execution.
 func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
 	ids := make([]ID, len(list))
+	for _, o := range list {
+		if o.key != "" { // One of its key at a time, until it is durable: a batch names a key once.
+			lock := n.stripe(store.Key{ID: o.key})
+			lock.Lock()
+			defer lock.Unlock()
+			break // The others are children, whose keys the store compares.
+		}
+	}
 	var first *execution // the others are its children: all or none
 	reg := n.function(functionSend)
 	for i, o := range list {
@@ -142,6 +150,9 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]
 	first.touch()
 	first.mu.Unlock()
 	if err := first.durably(ctx); err != nil {
+		if resident { // Nobody posts it now. If it is stored in the end, it is found there.
+			first.halt(&stop{cause: errEvicted, evict: time.Now().UnixMilli()})
+		}
 		return n.sentByOther(ctx, ids, list, err)
 	}
 	if resident {

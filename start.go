@@ -308,13 +308,14 @@ func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
 		return Info{}, err
 	}
 	defer op.leave()
-	var f failure
+	var f struct {
+		Info Info
+		Err  *record.Error
+	}
 	if op.end == nil {
 		i, err := n.Lookup(context.WithoutCancel(context.WithValue(ctx, envKey{}, &noEnv)), id)
-		if i.Err != nil {
-			f.Err = i.Err.Error()
-			i.Err = nil
-		}
+		f.Err = s.x.node.flatten(i.Err)
+		i.Err = nil
 		f.Info = i
 		e := &record.Entry{Phase: record.Whole, Err: s.x.node.flatten(err)}
 		if e.Data, err = json.Marshal(f); err != nil {
@@ -330,9 +331,7 @@ func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
 	if err := json.Unmarshal(op.end.Data, &f); err != nil {
 		return Info{}, s.x.park(op.kind, op.name, "a recorded lookup cannot be read: "+err.Error())
 	}
-	if f.Err != "" {
-		f.Info.Err = &replayed{text: f.Err, is: []error{stateErrors[f.Info.State]}}
-	}
+	f.Info.Err = s.x.node.unflatten(f.Err)
 	return f.Info, nil
 }
 

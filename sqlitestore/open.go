@@ -125,6 +125,15 @@ func takeLock(path string) (*os.File, error) {
 
 // openWriter opens the file, makes or migrates its schema and prepares the writer.
 func (s *Store) openWriter() error {
+	// What is in the file, the secret behind message URLs among it, is its owner's alone. SQLite gives -wal and -shm the same mode. A file
+	// that is there is not opened here: closing it would let go of the locks that this process has on it.
+	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
 	c, err := connect(s.path, "rwc")
 	if err != nil {
 		return s.openError(err)
