@@ -241,6 +241,6 @@ func (k *acknowledger) send(ctx context.Context, list []owedAck) bool {
 	if err != nil || k.courier.peer(m.authority()).paused() != "" {
 		return false
 	}
-	a := k.courier.exchange(ctx, m, o, k.courier.peer(m.authority()), nil)
+	a := k.courier.exchange(ctx, m, o, k.courier.peerOf(m, o), nil)
 	return a.response != nil
 }

@@ -48,7 +48,7 @@ func (m *message) request(ctx context.Context) (*http.Request, error) {
 
 // attempt makes one attempt of m and says what it leads to.
 func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next {
-	p := c.peer(m.authority())
+	p := c.peerOf(m, o)
 	acks := c.acks.ride(m, o)
 	a := c.exchange(ctx, m, o, p, acks)
 	m.tries++
@@ -63,7 +63,9 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 		n.sign = silent // C5: one at a time, until credentials work.
 	case a.response != nil:
 		n.sign = answers
-	case a.err != nil && !errors.Is(a.err, errOwn):
+	case errors.Is(a.err, errOwn):
+		c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "url", m.url.Redacted(), "err", a.err)
+	case a.err != nil:
 		n.sign = silent
 	}
 	return n

@@ -160,7 +160,7 @@ func (c *courier) once(ctx context.Context, m *message) (next, error) {
 	if err != nil {
 		return c.unsent(m, err), nil
 	}
-	if why := c.peer(m.authority()).paused(); why != "" {
+	if c.peerOf(m, o).paused() != "" {
 		return next{after: pausedWait}, nil
 	}
 	switch err := d.acquire(ctx, m.last()); {
@@ -276,7 +276,7 @@ func (c *courier) work(d *destination, x *execution) {
 		return
 	}
 	n := next{after: pausedWait}
-	if c.peer(m.authority()).paused() == "" {
+	if c.peerOf(m, o).paused() == "" {
 		n = c.attempt(c.ctx, m, o)
 	}
 	d.release(n.sign)

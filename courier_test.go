@@ -440,3 +440,24 @@ func (c *tally) RoundTrip(r *http.Request) (*http.Response, error) {
 	c.n.Add(1)
 	return c.next.RoundTrip(r)
 }
+
+func TestSeveralPeersBehindOneAuthorityAreToldApartByName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(func(w http.ResponseWriter, r *http.Request) {
+			certify(w, r, "done", 200, "", "store", `"`+strings.TrimPrefix(r.URL.Path, "/")+`"`)
+		})
+		h := newHome(t, l, nil, func(h *home) {
+			h.opt.Destination = func(_ context.Context, r *http.Request) (chttp.Destination, error) {
+				return chttp.Destination{Name: r.URL.Path}, nil
+			}
+		})
+		for range 3 {
+			for _, path := range []string{"aaaa", "bbbb"} {
+				if i := h.ends(h.put("http://peer.example/"+path, "x", chttp.Policy{})); i.State != "answered" {
+					t.Fatalf("it is %+v", i)
+				}
+			}
+			h.crash()
+		}
+	})
+}

@@ -141,7 +141,7 @@ func (p Policy) validate() error {
 // Destination is one peer's policy.
 type Destination struct {
 	Policy
-	Name        string                        // shares breaker, limits, pause. Default: the authority
+	Name        string                        // shares breaker and limits, and tells peers on one authority apart. Default: the authority
 	Authorize   func(req *http.Request) error // fresh credentials or signature for one attempt; the body is in GetBody
 	Concurrency int                           // attempts at once. Default: 16
 	Rate        float64                       // attempts a second. Default: no limit

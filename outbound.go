@@ -78,7 +78,7 @@ func (n *Node) term(ctx context.Context, m *message, policy Policy) (sent, until
 	}
 	if policy.Until == 0 {
 		policy.Until = policy.After + defaultUntilPlain
-		if n.courier.peer(m.authority()).certified() {
+		if n.courier.peerOf(m, o).certified() {
 			policy.Until = policy.After + defaultUntil
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"github.com/certifiedhttp/chttp/store"
 )
 
-// peer is what is known of an authority (C4). What is learned becomes durable with the next batch, before what was learned with it counts.
+// peer is what is known of an authority, or of a part of one that Destination.Name tells apart (C4). What is learned becomes durable with the next batch, before what was learned with it counts.
 type peer struct {
-	authority string
-	node      *Node
+	name string
+	node *Node
 
 	mu    sync.Mutex // guards what follows
 	known knowledge
@@ -35,27 +35,35 @@ const offsetCounts = 30 // seconds
 // learn takes over what an earlier process learned.
 func (c *courier) learn(facts []store.Fact) {
 	for _, f := range facts {
-		authority, ok := strings.CutPrefix(f.Name, peerFact)
+		name, ok := strings.CutPrefix(f.Name, peerFact)
 		if !ok {
 			continue
 		}
-		p := c.peer(authority)
+		p := c.peer(name)
 		if err := json.Unmarshal(f.Value, &p.known); err != nil {
-			c.node.opt.Logger.Error("chttp: what was known of a peer cannot be read, and is learned again", "peer", authority, "err", err)
+			c.node.opt.Logger.Error("chttp: what was known of a peer cannot be read, and is learned again", "peer", name, "err", err)
 		}
 		if p.known.Paused != "" {
-			c.node.opt.Logger.Error("chttp: nothing is sent to this peer: see 'chttp resume'", "peer", authority, "why", p.known.Paused)
+			c.node.opt.Logger.Error("chttp: nothing is sent to this peer: see 'chttp resume'", "peer", name, "why", p.known.Paused)
 		}
 	}
 }
 
-func (c *courier) peer(authority string) *peer {
+// peerOf returns what is known of the peer that m goes to. A gateway can have several behind one authority, each with a store of its own.
+func (c *courier) peerOf(m *message, o *Destination) *peer {
+	if name := firstOf(m.dest, o.Name); name != "" {
+		return c.peer(m.authority() + "#" + name)
+	}
+	return c.peer(m.authority())
+}
+
+func (c *courier) peer(name string) *peer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := c.peers[authority]
+	p := c.peers[name]
 	if p == nil {
-		p = &peer{authority: authority, node: c.node}
-		c.peers[authority] = p
+		p = &peer{name: name, node: c.node}
+		c.peers[name] = p
 	}
 	return p
 }
@@ -84,7 +92,7 @@ func (p *peer) heard(v *verdict, now time.Time) {
 		if k.Store != "" && k.Store != v.Store {
 			// S13: the peer was restored from a copy and may have forgotten what it did.
 			k.Paused = "its store changed from " + k.Store + " to " + v.Store + ": it was restored from a copy, and may do again what it did after the copy was made"
-			p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.authority, "why", k.Paused)
+			p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.name, "why", k.Paused)
 		}
 		k.Store = v.Store
 	}
@@ -93,7 +101,7 @@ func (p *peer) heard(v *verdict, now time.Time) {
 			k.Offset = off
 			if !p.told {
 				p.told = true
-				p.node.opt.Logger.Warn("chttp: clocks differ; attempts to this peer are stamped by its clock", "peer", p.authority, "seconds", off)
+				p.node.opt.Logger.Warn("chttp: clocks differ; attempts to this peer are stamped by its clock", "peer", p.name, "seconds", off)
 			}
 		}
 	} else if v.Now != 0 {
@@ -109,7 +117,7 @@ func (p *peer) pause(why string) {
 	k := p.known
 	k.Paused = why
 	p.set(k)
-	p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.authority, "why", why)
+	p.node.opt.Logger.Error("chttp: nothing more is sent to this peer: see 'chttp resume'", "peer", p.name, "why", why)
 }
 
 // set keeps k; called with p.mu held.
@@ -123,7 +131,7 @@ func (p *peer) set(k knowledge) {
 		return // of strings and numbers only
 	}
 	p.node.journal.put(func(j *journal) {
-		j.facts = append(j.facts, store.Fact{Name: peerFact + p.authority, Value: value})
+		j.facts = append(j.facts, store.Fact{Name: peerFact + p.name, Value: value})
 	})
 }
 
