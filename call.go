@@ -181,7 +181,7 @@ func (op *operation) opening(ctx context.Context, c *outcall) (begin, end *recor
 		return nil, nil, ending(ctx)
 	}
 	m := &message{method: method(c.req), url: c.req.URL, header: c.req.Header, body: c.body, dest: c.policy.Destination}
-	sent, until, _, err := x.node.term(ctx, m, c.policy)
+	sent, until, _, err := x.node.term(ctx, m)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -461,3 +461,19 @@ func TestSeveralPeersBehindOneAuthorityAreToldApartByName(t *testing.T) {
 		}
 	})
 }
+
+func TestTheMoreSpecialPolicyCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLAN(func(w http.ResponseWriter, r *http.Request) {})
+		h := newHome(t, l, nil, destined(chttp.Destination{Policy: chttp.Policy{Until: 2 * time.Hour}}), func(h *home) {
+			h.opt.Policy.Until = 3 * time.Hour
+		})
+		h.ends(h.put(peerURL, "x", chttp.Policy{}))
+		h.ends(h.put(peerURL, "x", chttp.Policy{Until: time.Hour}))
+		for i, want := range []int64{2, 1} {
+			if s := l.requests("PUT")[i]; (s.stamp("until")-s.stamp("sent"))/3600 != want {
+				t.Errorf("message %d: %v, want %d hours", i, s.header["Certified"], want)
+			}
+		}
+	})
+}

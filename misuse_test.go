@@ -661,3 +661,45 @@ func TestTwoThousandPutsWithSmallMemory(t *testing.T) {
 		}
 	})
 }
+
+func TestAnotherNodesOperationsAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		other := newHome(t, newLAN(nil), nil, func(h *home) { h.more = append(h.more, double) })
+		there, err := double.Start(t.Context(), other.node, "there", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHome(t, newLAN(nil), func(ctx context.Context, in string) (string, error) {
+			_, put := other.node.Put(ctx, peerURL, "", nil)
+			_, start := double.Start(ctx, other.node, "x", 1)
+			_, wait := there.Wait(ctx)
+			_, lookup := other.node.Lookup(ctx, "there")
+			for _, err := range []error{put, start, wait, lookup} {
+				if !errors.Is(err, chttp.ErrNotDone) || !strings.Contains(err.Error(), "another node") {
+					return "", fmt.Errorf("got %w", err)
+				}
+			}
+			return "", nil
+		})
+		if _, err := h.do("one"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestLookupFindsWhatTheExecutionHasJustBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHome(t, newLAN(nil), func(ctx context.Context, in string) (string, error) {
+			e, err := sleeper.Start(ctx, theNode.Load(), "", time.Hour)
+			if err != nil {
+				return "", err
+			}
+			i, err := theNode.Load().Lookup(ctx, e.ID())
+			return i.State, err
+		}, func(h *home) { h.more = append(h.more, sleeper) })
+		theNode.Store(h.node)
+		if got, err := h.do("one"); got != "running" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}

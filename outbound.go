@@ -61,18 +61,18 @@ func (n *Node) outbound(req *http.Request, policy Policy) (*outbound, error) {
 }
 
 // fix decides when o may first be sent, and until when.
-func (n *Node) fix(ctx context.Context, o *outbound, policy Policy) (err error) {
-	o.head.Sent, o.head.Until, o.after, err = n.term(ctx, o.message, policy)
+func (n *Node) fix(ctx context.Context, o *outbound) (err error) {
+	o.head.Sent, o.head.Until, o.after, err = n.term(ctx, o.message)
 	return err
 }
 
 // term fixes when a message may first be sent, and until when: whole seconds, the same in every attempt.
-func (n *Node) term(ctx context.Context, m *message, policy Policy) (sent, until int64, after time.Duration, err error) {
+func (n *Node) term(ctx context.Context, m *message) (sent, until int64, after time.Duration, err error) {
 	_, o, err := n.courier.destinationOf(ctx, m)
 	if err != nil {
 		return 0, 0, 0, err
 	}
-	policy = policy.over(o.Policy)
+	policy := envOf(ctx).policy.over(o.Policy).over(n.opt.Policy) // the more special first
 	if err := policy.validate(); err != nil {
 		return 0, 0, 0, fmt.Errorf("Options.Destination: %w", err)
 	}

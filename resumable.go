@@ -84,6 +84,9 @@ func (f *Function[In, Out]) Start(ctx context.Context, n *Node, id ID, in In) (*
 	}
 	head := &record.Head{Input: input, Label: envOf(ctx).policy.Labels}
 	if e := envOf(ctx); e.scope != nil && e.step == nil {
+		if err := e.scope.of(n, "start", f.name); err != nil {
+			return nil, err
+		}
 		id, err = e.scope.startChild(ctx, reg.name, id, head, inputPrint(reg.name, input))
 		if err != nil {
 			return nil, err

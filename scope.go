@@ -40,6 +40,14 @@ func inside(ctx context.Context, op, name string) (*scope, *env, error) {
 	return e.scope, e, nil
 }
 
+// of is an error unless n is the node of the scope's execution, which alone can record what is done.
+func (s *scope) of(n *Node, op, name string) error {
+	if s.x.node == n {
+		return nil
+	}
+	return &Error{Op: op, Name: name, Err: notDone(errors.New("the context belongs to an execution of another node"))}
+}
+
 // With returns a context whose operations, those of SDKs included, follow p. Fields of p that are zero leave what ctx says.
 func With(ctx context.Context, p Policy) context.Context {
 	e := *envOf(ctx)

@@ -94,12 +94,15 @@ func (n *Node) SendAll(ctx context.Context, reqs ...*http.Request) ([]ID, error)
 	case policy.ID != "" && len(reqs) > 1:
 		return nil, &Error{Op: "send", ID: policy.ID, Err: notDone(errors.New("Policy.ID names one message, and there are several: send them one by one"))}
 	case e.scope != nil && e.step == nil:
-		return e.scope.send(ctx, list, policy)
+		if err := e.scope.of(n, "send", targetName(reqs[0])); err != nil {
+			return nil, err
+		}
+		return e.scope.send(ctx, list)
 	}
 	if err := n.open(); err != nil {
 		return nil, &Error{Op: "send", Name: targetName(reqs[0]), Err: notDone(err)}
 	}
-	ids, err := n.sendNow(ctx, list, policy)
+	ids, err := n.sendNow(ctx, list)
 	if err != nil {
 		return nil, &Error{Op: "send", Name: targetName(reqs[0]), ID: policy.ID, Err: err}
 	}
@@ -107,7 +110,7 @@ func (n *Node) SendAll(ctx context.Context, reqs ...*http.Request) ([]ID, error)
 }
 
 // sendNow stores messages from outside an execution.
-func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
+func (n *Node) sendNow(ctx context.Context, list []*outbound) ([]ID, error) {
 	ids := make([]ID, len(list))
 	for _, o := range list {
 		if o.key != "" { // One of its key at a time, until it is durable: a batch names a key once.
@@ -120,7 +123,7 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound, policy Policy) ([]
 	var first *execution // the others are its children: all or none
 	reg := n.function(functionSend)
 	for i, o := range list {
-		if err := n.fix(ctx, o, policy); err != nil {
+		if err := n.fix(ctx, o); err != nil {
 			return nil, notDone(err)
 		}
 		ids[i] = firstOf(o.key, newID())
@@ -190,7 +193,7 @@ func (n *Node) sentByOther(ctx context.Context, ids []ID, list []*outbound, err 
 }
 
 // send is SendAll as an operation: the messages begin with this execution's own change.
-func (s *scope) send(ctx context.Context, list []*outbound, policy Policy) ([]ID, error) {
+func (s *scope) send(ctx context.Context, list []*outbound) ([]ID, error) {
 	h := sha256.New()
 	for _, o := range list {
 		h.Write(o.print)
@@ -205,7 +208,7 @@ func (s *scope) send(ctx context.Context, list []*outbound, policy Policy) ([]ID
 	}
 	defer op.leave()
 	if op.end == nil {
-		if err := op.send(ctx, list, policy); err != nil {
+		if err := op.send(ctx, list); err != nil {
 			return nil, err
 		}
 	}
@@ -216,7 +219,7 @@ func (s *scope) send(ctx context.Context, list []*outbound, policy Policy) ([]ID
 }
 
 // send records the messages, or why there are none. Its error says that the execution is stopping.
-func (op *operation) send(ctx context.Context, list []*outbound, policy Policy) error {
+func (op *operation) send(ctx context.Context, list []*outbound) error {
 	x := op.scope.x
 	refuse := func(o *outbound, err error) error {
 		err = &Error{Op: "send", Name: o.name, ID: o.key, Err: notDone(err)}
@@ -226,7 +229,7 @@ func (op *operation) send(ctx context.Context, list []*outbound, policy Policy) 
 	children := make([]child, len(list))
 	derived := x.derive(op)
 	for i, o := range list {
-		if err := x.node.fix(ctx, o, policy); err != nil {
+		if err := x.node.fix(ctx, o); err != nil {
 			return refuse(o, err)
 		}
 		switch {

@@ -132,6 +132,9 @@ func (s *scope) startChild(ctx context.Context, function string, id ID, head *re
 
 // waitFor is Wait as an operation.
 func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
+	if err := s.of(n, "wait", id); err != nil {
+		return err
+	}
 	op, err := s.enter(record.Wait, id, nil)
 	if err != nil {
 		return err
@@ -303,6 +306,9 @@ func (n *Node) Lookup(ctx context.Context, id ID) (Info, error) {
 
 // lookup is Lookup as an operation.
 func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
+	if err := s.of(n, "lookup", id); err != nil {
+		return Info{}, err
+	}
 	op, err := s.enter(record.Wait, "lookup/"+id, nil)
 	if err != nil {
 		return Info{}, err
@@ -313,6 +319,9 @@ func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
 		Err  *record.Error
 	}
 	if op.end == nil {
+		if !s.x.flush() { // It may look for what this execution has begun.
+			return Info{}, op.stopping()
+		}
 		i, err := n.Lookup(context.WithoutCancel(context.WithValue(ctx, envKey{}, &noEnv)), id)
 		f.Err = s.x.node.flatten(i.Err)
 		i.Err = nil
