@@ -163,6 +163,7 @@ func (r *resumeCommand) Run(ctx context.Context, c *console) error {
 			return fmt.Errorf("%s is not paused", r.Peer)
 		}
 		delete(known, "paused")
+		delete(known, "certified") // Its answers say so again, or it is plain now.
 		value, err := json.Marshal(known)
 		if err != nil {
 			return err
