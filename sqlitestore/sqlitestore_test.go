@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 
 	_ "modernc.org/sqlite"
@@ -221,6 +222,21 @@ func TestAnEmptyFileIsANewStore(t *testing.T) {
 	s := open(t, path)
 	commit(t, s, join(t, s).Token, insert("a"))
 	check(t, s)
+}
+
+func TestANewFileIsItsOwnersAlone(t *testing.T) {
+	path := newPath(t)
+	s := open(t, path)
+	commit(t, s, join(t, s).Token, insert("a"))
+	for _, name := range []string{path, path + "-wal", path + "-shm"} {
+		i, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := i.Mode().Perm(); got != 0o600 && runtime.GOOS != "windows" {
+			t.Errorf("%s: mode %v, want 0600", filepath.Base(name), got)
+		}
+	}
 }
 
 func TestAPathMayHaveAnyCharacters(t *testing.T) {
