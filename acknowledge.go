@@ -64,7 +64,7 @@ func (m *message) ackTarget() ackTarget {
 func (k *acknowledger) add(a owedAck) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.n >= maxAcksPerAuthority {
+	if k.n >= maxAcksOwed {
 		return // A4
 	}
 	if a.since.IsZero() {
@@ -238,9 +238,13 @@ func (k *acknowledger) send(ctx context.Context, list []owedAck) bool {
 		}
 	}
 	_, o, err := k.courier.destinationOf(ctx, m)
-	if err != nil || k.courier.peer(m.authority()).paused() != "" {
+	if err != nil {
 		return false
 	}
-	a := k.courier.exchange(ctx, m, o, k.courier.peerOf(m, o), nil)
+	p := k.courier.peerOf(m, o)
+	if p.paused() != "" {
+		return false
+	}
+	a := k.courier.exchange(ctx, m, o, p, nil)
 	return a.response != nil
 }

@@ -28,11 +28,11 @@ func (r *recorder) Header() http.Header {
 }
 
 func (r *recorder) WriteHeader(status int) {
+	if status < 100 || status > 999 {
+		panic(fmt.Sprintf("invalid status code %d", status)) // as net/http does: a crash of the run
+	}
 	if r.status != 0 || status < 200 {
 		return // Informational answers are not recorded.
-	}
-	if status > 999 {
-		panic(fmt.Sprintf("invalid status code %d", status)) // as net/http does: a crash of the run
 	}
 	r.status = status
 	r.fixed = r.Header().Clone()

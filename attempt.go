@@ -64,7 +64,7 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 	case a.response != nil:
 		n.sign = answers
 	case errors.Is(a.err, errOwn):
-		c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "url", m.url.Redacted(), "err", a.err)
+		c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "to", m.target(), "err", a.err)
 	case a.err != nil:
 		n.sign = silent
 	}
@@ -184,11 +184,12 @@ func (m *message) stamp(p *peer) stamps {
 	return s
 }
 
-// recordable returns the header fields of an answer that are kept.
+// recordable returns the header fields of an answer that are kept: not what is the connection's or the protocol's, and no cookie, which
+// is a credential.
 func recordable(h http.Header) http.Header {
 	out := h.Clone()
 	dropHopByHop(out)
-	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied} {
+	for _, f := range [...]string{headerCertified, headerDigest, headerReplayed, headerPreferenceApplied, "Set-Cookie"} {
 		out.Del(f)
 	}
 	return out

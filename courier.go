@@ -80,6 +80,9 @@ func (m *message) certify() bool {
 	return !m.bare && m.method != http.MethodGet && m.method != http.MethodHead
 }
 
+// target names where the message goes, for people: without the query, which may hold a secret.
+func (m *message) target() string { return m.method + " " + m.authority() + m.url.Path }
+
 func (m *message) authority() string { return m.url.Scheme + "://" + m.url.Host }
 
 // destinationOf asks what holds for the message's destination now.
@@ -186,7 +189,7 @@ const pausedWait = 10 * time.Second
 // unsent is an attempt that the node's own configuration prevented.
 func (c *courier) unsent(m *message, err error) next {
 	m.tries++
-	c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "url", m.url.Redacted(), "err", err)
+	c.node.opt.Logger.Warn("chttp: an attempt could not be made", "id", m.id, "to", m.target(), "err", err)
 	return next{after: backoff(m.tries)}
 }
 

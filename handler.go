@@ -53,7 +53,8 @@ func (n *Node) Handler(name string, h http.Handler, o *HandlerOptions) http.Hand
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case s.mistake != nil:
-		http.Error(w, s.mistake.Error(), http.StatusInternalServerError)
+		s.node.opt.Logger.Error("chttp: a handler that cannot be used was called", "err", s.mistake)
+		http.Error(w, "this handler is not set up", http.StatusInternalServerError)
 	case r.URL.Path == wellKnown || strings.HasPrefix(r.URL.Path, wellKnown+"/"):
 		s.known.ServeHTTP(w, r)
 	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions, r.Method == http.MethodTrace:

@@ -22,6 +22,8 @@ type journal struct {
 	bytes   atomic.Int64  // recorded and not taken
 	givesUp time.Time     // once the node has stopped, on a batch of which it is unknown whether it was committed; guarded by writing
 
+	dropped bool // the acknowledgements of the batch; guarded by writing
+
 	mu     sync.Mutex // guards what follows
 	queue  []*execution
 	next   *group
@@ -37,7 +39,10 @@ type journal struct {
 }
 
 // group is those who wait for the same batch.
-type group struct{ done chan struct{} }
+type group struct {
+	done    chan struct{}
+	dropped bool // its acknowledgements were not taken; set before done is closed
+}
 
 func newJournal(n *Node) *journal {
 	return &journal{
@@ -187,7 +192,9 @@ func (j *journal) writeOnce() {
 		j.recycle(xs)
 		return
 	}
+	j.dropped = false
 	j.commit(b, live, false)
+	g.dropped = j.dropped
 	j.recycle(xs)
 }
 
@@ -230,6 +237,7 @@ func (j *journal) commit(b *store.Batch, xs []*execution, again bool) {
 			return
 		}
 		j.keep(b.Facts)
+		j.dropped = j.dropped || len(b.Acks) > 0
 		j.commit(&first, xs[:half], false)
 		j.commit(&rest, xs[half:], false)
 	case len(xs) == 1 && j.healthy(b):
@@ -275,6 +283,7 @@ func (j *journal) noRoom(b *store.Batch, xs []*execution, err error) {
 		x.untake(&b.Changes[i], err)
 	}
 	j.keep(b.Facts)
+	j.dropped = j.dropped || len(b.Acks) > 0
 	j.mu.Lock()
 	j.pause = min(max(50*time.Millisecond, 2*j.pause), time.Second)
 	j.mu.Unlock()

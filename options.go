@@ -13,33 +13,32 @@ import (
 
 // Defaults of Options, Policy, Destination and HandlerOptions, and limits that have no option.
 const (
-	defaultRetention    = 7 * 24 * time.Hour
-	defaultLinger       = 10 * time.Minute
-	defaultMaxResident  = 10_000
-	defaultMaxValue     = 10 << 20
-	defaultUntil        = 7 * 24 * time.Hour // to a peer known to be certified
-	defaultUntilPlain   = 23 * time.Hour     // to any other: plain servers keep keys for 24 h
-	defaultConcurrency  = 16
-	defaultWait         = 10 * time.Second
-	defaultMaxBody      = 10 << 20
-	defaultAttempts     = 5
-	skew                = 2 * time.Minute     // S8: how far a client's clock may be ahead
-	certifiedRetention  = 15 * 24 * time.Hour // S9: longest until − sent
-	plainRetention      = 24 * time.Hour      // section 6
-	minAnonymousID      = 22                  // S2
-	attemptTimeout      = 40 * time.Second    // one attempt; longer than a server waits
-	lazyFlush           = 10 * time.Millisecond
-	maxJournal          = 64 << 20 // bytes that may wait for the writer
-	maxResidentBytes    = 256 << 20
-	errorBody           = 4 << 10 // of Error.Body and of the response kept with a failed message
-	shutdownAcks        = 2 * time.Second
-	slowStop            = 10 * time.Second
-	sweepEvery          = time.Second
-	sweepRows           = 2_000
-	scanPage            = 256
-	ackDelay            = time.Second
-	restPause           = time.Second // out of memory, for what waits for an answer
-	maxAcksPerAuthority = 10_000
+	defaultRetention   = 7 * 24 * time.Hour
+	defaultLinger      = 10 * time.Minute
+	defaultMaxResident = 10_000
+	defaultMaxValue    = 10 << 20
+	defaultUntil       = 7 * 24 * time.Hour // to a peer known to be certified
+	defaultUntilPlain  = 23 * time.Hour     // to any other: plain servers keep keys for 24 h
+	defaultConcurrency = 16
+	defaultWait        = 10 * time.Second
+	defaultMaxBody     = 10 << 20
+	defaultAttempts    = 5
+	skew               = 2 * time.Minute     // S8: how far a client's clock may be ahead
+	certifiedRetention = 15 * 24 * time.Hour // S9: longest until − sent
+	plainRetention     = 24 * time.Hour      // section 6
+	minAnonymousID     = 22                  // S2
+	attemptTimeout     = 40 * time.Second    // one attempt; longer than a server waits
+	lazyFlush          = 10 * time.Millisecond
+	maxJournal         = 64 << 20 // bytes that may wait for the writer
+	maxResidentBytes   = 256 << 20
+	errorBody          = 4 << 10 // of Error.Body and of the response kept with a failed message
+	shutdownAcks       = 2 * time.Second
+	slowStop           = 10 * time.Second
+	sweepRows          = 2_000
+	scanPage           = 256
+	ackDelay           = time.Second
+	restPause          = time.Second // out of memory, for what waits for an answer
+	maxAcksOwed        = 10_000
 )
 
 // Options of a Node. The zero value is ready to use.

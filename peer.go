@@ -9,7 +9,8 @@ import (
 	"github.com/certifiedhttp/chttp/store"
 )
 
-// peer is what is known of an authority, or of a part of one that Destination.Name tells apart (C4). What is learned becomes durable with the next batch, before what was learned with it counts.
+// peer is what is known of an authority, or of a part of one that Destination.Name tells apart (C4). What is learned becomes durable
+// with the next batch, before what was learned with it counts.
 type peer struct {
 	name string
 	node *Node

@@ -224,6 +224,9 @@ func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) (room bo
 		x.halt(st)
 		return true, nil
 	}
+	s.mu.Lock()
+	delete(s.unread, r.Key)
+	s.mu.Unlock()
 	x.begin()
 	return true, nil
 }
@@ -286,9 +289,12 @@ func (n *Node) unparkRegistered(ctx context.Context) error {
 			if err != nil || t.Cause != causeUnregistered || n.function(r.Function) == nil {
 				continue
 			}
-			n.store.Commit(ctx, &store.Batch{Token: n.id.Token, Now: time.Now().UnixMilli(), Changes: []store.Change{{
+			_, err = n.journal.attempt(&store.Batch{Token: n.id.Token, Now: time.Now().UnixMilli(), Changes: []store.Change{{
 				Key: r.Key, Run: r.Run, Version: r.Version + 1, State: store.Running, Due: time.Now().UnixMilli(), Bound: r.Bound,
 			}}})
+			if err != nil {
+				return err
+			}
 		}
 		if len(page) < q.Limit {
 			return nil

@@ -52,7 +52,7 @@ func (s *server) refuse(w http.ResponseWriter, in *inbound, r *refusal) {
 func (s *server) read(r *http.Request) (*inbound, *refusal) {
 	n := s.node
 	if err := n.open(); err != nil {
-		return s.named(r), &refusal{problemClosed.because(err), stateNone}
+		return s.named(r), &refusal{problemClosed, stateNone}
 	}
 	if !n.running() {
 		return s.named(r), &refusal{problemClosed.because(errors.New("the node is not running: call its Run")), stateNone}

@@ -40,6 +40,16 @@ func (n *Node) admit(x *execution) {
 	}
 }
 
+// hold makes x resident only until it is stored, so that others with its key find it.
+func (n *Node) hold(x *execution) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.residents[x.key] == nil {
+		n.residents[x.key] = x
+		n.bytes += x.size
+	}
+}
+
 // makeRoom tells whether there is room for x, after putting out one that only waits if there was none. So admitting one never waits
 // for one that waits: nodes that call each other cannot lock up.
 func (n *Node) makeRoom(x *execution) bool {

@@ -112,26 +112,28 @@ func (n *Node) SendAll(ctx context.Context, reqs ...*http.Request) ([]ID, error)
 // sendNow stores messages from outside an execution.
 func (n *Node) sendNow(ctx context.Context, list []*outbound) ([]ID, error) {
 	ids := make([]ID, len(list))
-	for _, o := range list {
-		if o.key != "" { // One of its key at a time, until it is durable: a batch names a key once.
-			lock := n.stripe(store.Key{ID: o.key})
-			lock.Lock()
-			defer lock.Unlock()
-			break // The others are children, whose keys the store compares.
-		}
-	}
-	var first *execution // the others are its children: all or none
-	reg := n.function(functionSend)
-	for i, o := range list {
+	for _, o := range list { // Options.Destination is the user's, and may itself send: no lock is held.
 		if err := n.fix(ctx, o); err != nil {
 			return nil, notDone(err)
 		}
+	}
+	unlock := func() {}
+	var first *execution // the others are its children, whose keys the store compares: all or none
+	reg := n.function(functionSend)
+	for i, o := range list {
 		ids[i] = firstOf(o.key, newID())
 		if o.key != "" {
-			switch err := n.sentBefore(ctx, o.key, o.print); {
+			var err error
+			if first == nil {
+				unlock, err = n.claim(ctx, o)
+			} else {
+				err = n.sentBefore(ctx, o.key, o.print)
+			}
+			switch {
 			case errors.Is(err, errSentBefore):
 				continue
 			case err != nil:
+				unlock()
 				return nil, err
 			}
 		}
@@ -148,10 +150,14 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound) ([]ID, error) {
 		return ids, nil
 	}
 	resident := first.due == first.created && n.running() && n.enter(first)
+	if !resident {
+		n.hold(first)
+	}
 	first.mu.Lock()
 	first.leaving = !resident
 	first.touch()
 	first.mu.Unlock()
+	unlock()
 	if err := first.durably(ctx); err != nil {
 		if resident { // Nobody posts it now. If it is stored in the end, it is found there.
 			first.halt(&stop{cause: errEvicted, evict: time.Now().UnixMilli()})
@@ -162,6 +168,30 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound) ([]ID, error) {
 		n.courier.post(first)
 	}
 	return ids, nil
+}
+
+// claim finds out whether the id that was chosen for o is free, and keeps it so until unlock, which is never nil. The error is errSentBefore
+// when the very message is stored already; a batch names a key once, so one that is being stored is waited for.
+func (n *Node) claim(ctx context.Context, o *outbound) (unlock func(), err error) {
+	key := store.Key{ID: o.key}
+	lock := n.stripe(key)
+	lock.Lock()
+	x := n.resident(key)
+	if x == nil {
+		if err := n.sentBefore(ctx, o.key, o.print); err != nil {
+			lock.Unlock()
+			return func() {}, err
+		}
+		return lock.Unlock, nil
+	}
+	lock.Unlock()
+	if samePrint(x.print, o.print) != nil {
+		return func() {}, notDone(ErrReused)
+	}
+	if err := x.durably(ctx); err != nil {
+		return func() {}, err
+	}
+	return func() {}, errSentBefore
 }
 
 // errSentBefore says that the very message is stored already.
@@ -291,7 +321,7 @@ func (x *execution) delivered(e *end) {
 		}
 	}
 	if e.state != store.Answered {
-		n.opt.Logger.Warn("chttp: a message ended without success", "id", x.key.ID, "url", x.head.URL, "state", e.state.String(), "err", e.err)
+		n.opt.Logger.Warn("chttp: a message ended without success", "id", x.key.ID, "to", x.parcel.message.target(), "state", e.state.String(), "err", e.err)
 	}
 	r := &result{state: e.state, tail: t, bound: bound.UnixMilli()}
 	if e.ack != nil {

@@ -162,7 +162,7 @@ func (k *known) acknowledge(w http.ResponseWriter, r *http.Request) {
 		k.refuse(w, problemInProgress, &verdict{ID: key.ID, State: stateRunning})
 		return
 	}
-	if g := k.node.acked(key, at); g != nil && k.node.journal.wait(r.Context(), g) != nil {
+	if g := k.node.acked(key, at); g != nil && (k.node.journal.wait(r.Context(), g) != nil || g.dropped) {
 		k.refuse(w, problemUncertain, &verdict{ID: key.ID, State: stateRunning})
 		return
 	}
@@ -190,7 +190,7 @@ func (k *known) bulk(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
-	if last != nil && k.node.journal.wait(r.Context(), last) != nil {
+	if last != nil && (k.node.journal.wait(r.Context(), last) != nil || last.dropped) {
 		k.refuse(w, problemUncertain, &verdict{State: stateRunning})
 		return
 	}
