@@ -53,6 +53,9 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 	a := c.exchange(ctx, m, o, p, acks)
 	m.tries++
 	m.before, m.left = m.left, m.left || a.left
+	if ctx.Err() == nil {
+		m.failed = a.err
+	}
 	c.acks.rode(acks, a.verdict)
 	if ctx.Err() != nil && a.response == nil {
 		return next{sign: nothing, after: backoff(m.tries)}

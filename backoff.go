@@ -11,6 +11,9 @@ const (
 	backoffMost  = time.Minute
 )
 
+// crashPause is how many doublings the back-off after a crash is ahead: what made it crash, an outage perhaps, takes a while to mend.
+const crashPause = 2
+
 // backoff returns how long to wait after the failed attempt number n, counted from 0.
 func backoff(n int) time.Duration {
 	most := backoffMost

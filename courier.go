@@ -56,6 +56,7 @@ type message struct {
 	before   bool  // left, as it was before the last attempt
 	at       int64 // the largest at of the attempts made here, Unix seconds
 	tries    int
+	failed   error  // why the last attempt got no answer, if it got none
 	unmarked int    // answers without Certified from a certified peer (C4)
 	resource string // the message's URL at the peer, once known
 }
@@ -173,7 +174,7 @@ func (c *courier) once(ctx context.Context, m *message) (next, error) {
 		}
 		return next{}, ending(ctx)
 	case err != nil:
-		return next{end: m.broken(errUntil)}, nil
+		return next{end: m.broken(m.timeUp())}, nil
 	}
 	n := c.attempt(ctx, m, o)
 	d.release(n.sign)
@@ -211,7 +212,15 @@ func (m *message) expired(now time.Time) *end {
 	if now.UnixMilli() <= m.until {
 		return nil
 	}
-	return m.broken(errUntil)
+	return m.broken(m.timeUp())
+}
+
+// timeUp says that until has passed, and why the last attempt got no answer.
+func (m *message) timeUp() error {
+	if m.failed == nil {
+		return errUntil
+	}
+	return fmt.Errorf("%w; the last attempt: %w", errUntil, m.failed)
 }
 
 // parcel is a sent message in memory: an execution that runs no user code.

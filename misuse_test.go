@@ -703,3 +703,31 @@ func TestLookupFindsWhatTheExecutionHasJustBegun(t *testing.T) {
 		}
 	})
 }
+
+func TestCredentialsOnASentMessageAreRefusedForTheyWouldBeStored(t *testing.T) {
+	n := newNode(t, memstore.New(), nil)
+	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://peer.example/", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(name, "secret")
+		_, err = n.Send(t.Context(), req)
+		if !errors.Is(err, chttp.ErrNotDone) || !strings.Contains(err.Error(), "Destination.Authorize") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v, want nothing done, and where credentials go", name, err)
+		}
+	}
+}
+
+func TestAMessageThatDidNotArriveSaysWhatTheLastAttemptMetWith(t *testing.T) {
+	n := newNode(t, memstore.New(), nil)
+	run(t, n)
+	ctx := chttp.With(t.Context(), chttp.Policy{Until: time.Second})
+	id, err := n.Put(ctx, "http://127.0.0.1:1/", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := waitState(t, n, id, "undelivered"); !strings.Contains(i.Err.Error(), "connection refused") || !errors.Is(i.Err, chttp.ErrNotDone) {
+		t.Errorf("got %v, want that the connection was refused, and nothing done", i.Err)
+	}
+}

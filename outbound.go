@@ -35,6 +35,11 @@ func (n *Node) outbound(req *http.Request, policy Policy) (*outbound, error) {
 	if req.URL.User != nil {
 		return nil, fmt.Errorf("the URL %q has credentials, which would be stored: give them through Destination.Authorize", req.URL.Redacted())
 	}
+	for _, name := range credentials {
+		if req.Header.Get(name) != "" {
+			return nil, fmt.Errorf("the request has an %s header, which would be stored: give it through Destination.Authorize", name)
+		}
+	}
 	header := headerOf(req)
 	if header == nil {
 		header = make(http.Header)

@@ -26,7 +26,7 @@ type Function[In, Out any] struct {
 // come from its input and from operations (Persist, Now, Do, Post and so on), never from clocks, random numbers, map order,
 // goroutines or variables that outlive a run. Deferred functions run at the end of each run, also of one that was merely stopped.
 // The name is stored: changing it strands what is unfinished. fn's error is its outcome, like a value; a panic is a crash, tried
-// Attempts times, then parked. Prove it with chttptest.Resumes.
+// Attempts times, then parked.
 func Resumable[In, Out any](name string, fn func(context.Context, In) (Out, error)) *Function[In, Out] {
 	return &Function[In, Out]{name: name, fn: fn}
 }
@@ -175,6 +175,9 @@ func newID() ID { return uuid.Must(uuid.NewV7()).String() }
 func (f *Function[In, Out]) Attach(ctx context.Context, n *Node, id ID) (*Execution[Out], error) {
 	i, err := n.Lookup(ctx, id)
 	if err != nil {
+		if e, ok := errors.AsType[*Error](err); ok {
+			err = e.Err
+		}
 		return nil, &Error{Op: "attach", Name: f.name, ID: id, Err: err}
 	}
 	if i.Function != f.name {
@@ -292,6 +295,9 @@ func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.
 			}
 		case <-ctx.Done():
 			n.unwatch(w)
+			if n.phase.Load() == phaseNew {
+				return nil, 0, fmt.Errorf("%w; the node is not running: call its Run", context.Cause(ctx))
+			}
 			return nil, 0, context.Cause(ctx)
 		case <-n.fenced:
 			n.unwatch(w)

@@ -32,7 +32,7 @@ func inside(ctx context.Context, op, name string) (*scope, *env, error) {
 	e := envOf(ctx)
 	switch {
 	case e.scope == nil:
-		return nil, e, &Error{Op: op, Name: name, Err: notDone(ErrNoExecution)}
+		return nil, e, &Error{Op: op, Name: name, Err: notDone(fmt.Errorf("%w: pass the context that the function or handler was given", ErrNoExecution))}
 	case e.step != nil:
 		return nil, e, &Error{Op: op, Name: name, Err: notDone(fmt.Errorf(
 			"%w: this is the context of the step %q, whose function has its effect outside; make the operation before or after the step", ErrNoExecution, e.step.name))}

@@ -54,7 +54,8 @@ var stateErrors = map[string]error{
 
 var errRejected = errors.New("the peer rejected the message")
 
-// Put stores a message and returns as soon as it is durable; Run delivers it, across crashes, until it is answered or Policy.Until.
+// Put stores a message, a PUT of body to url, and returns as soon as it is durable; Run delivers it, across crashes, until it is
+// answered or Policy.Until.
 // The answer is discarded; one of 400 and above, or none, is listed and given to Options.Failed. Called with the context of an
 // execution it is an operation of that execution: replayed, not sent twice. A nil error says that it is stored, not that it arrived.
 func (n *Node) Put(ctx context.Context, url, contentType string, body io.Reader) (ID, error) {
@@ -66,8 +67,8 @@ func (n *Node) Put(ctx context.Context, url, contentType string, body io.Reader)
 	return n.Send(ctx, req)
 }
 
-// Send is Put for any request. Its headers are stored with it: give credentials through Destination.Authorize, which keeps them off the
-// disk. A Policy.ID that was sent before with the same request is that message again, and is not sent twice.
+// Send is Put for any request. Its headers are stored with it, so Authorization, Proxy-Authorization and Cookie are refused: give
+// credentials through Destination.Authorize, which keeps them off the disk. A Policy.ID that was sent before with the same request is that message again, and is not sent twice.
 func (n *Node) Send(ctx context.Context, req *http.Request) (ID, error) {
 	ids, err := n.SendAll(ctx, req)
 	if err != nil {

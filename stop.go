@@ -95,7 +95,7 @@ func (x *execution) crash(how string, now int64) {
 		x.news = &event{kind: ended, state: store.Parked, tail: &t}
 		return
 	}
-	x.state, x.due = store.Waiting, now+backoff(x.crashes-1).Milliseconds()
+	x.state, x.due = store.Waiting, now+backoff(x.crashes+crashPause).Milliseconds()
 	x.news = &event{kind: crashed, err: errors.New(how)}
 }
 
