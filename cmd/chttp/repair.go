@@ -25,7 +25,7 @@ type retryCommand struct {
 // Help is what follows the summary of the command.
 func (*retryCommand) Help() string {
 	return `What is parked goes on from where it stopped, when its process runs again. Mend what parked it first: chttp show ID says what.
-A message that ended without success is stored once more, as a new message with a new id; chttp send, or its process, delivers it.
+A message that ended without success is stored once more, as a new message with a new id; its process delivers it when it runs again.
 
 Examples:
   chttp retry order-42 --db bank.db
@@ -118,7 +118,7 @@ func (r *retryCommand) again(ctx context.Context, c *console, st *sqlitestore.St
 	if c.json {
 		return c.document(map[string]string{"id": id, "of": rec.ID})
 	}
-	c.printf("%s is stored as the new message %s; chttp send, or its process, delivers it.\n", rec.ID, id)
+	c.printf("%s is stored as the new message %s; its process delivers it when it runs again.\n", rec.ID, id)
 	return nil
 }
 
