@@ -26,7 +26,6 @@ type Node struct {
 	runs         atomic.Uint64 // numbers the records that this incarnation makes
 	floor        atomic.Int64  // F of S8, Unix milliseconds, as last committed
 	phase        atomic.Int32
-	ready        chan struct{} // closed when Run has begun
 	fenced       chan struct{} // closed when another process has taken over, or the store is gone
 	over         chan struct{} // closed when Run has returned
 	fence        sync.Once
@@ -73,7 +72,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 	}
 	n := &Node{
 		opt: opt, store: s, id: id, idKey: deriveKey(id.Secret, "message ids"), caps: newCapabilities(id.Secret),
-		ready: make(chan struct{}), over: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
+		over: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
 		functions: make(map[string]*registration), residents: make(map[store.Key]*execution),
 		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
 	}
@@ -170,7 +169,6 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { n.keepFloor(background) })
 	wg.Go(func() { n.courier.acks.run(background) })
-	close(n.ready)
 
 	select {
 	case <-ctx.Done():
