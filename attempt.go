@@ -86,13 +86,13 @@ func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *p
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 	target := m.url
 	for range maxRedirects {
-		req, err := m.stamped(ctx, target, o, p, acks)
+		req, err := m.stamped(ctx, target, o, p, c.node.now().Add(p.offset()), acks)
 		if err != nil {
 			return answer{err: fmt.Errorf("%w: %w", errOwn, err), left: a.left}
 		}
 		res, err := c.node.opt.Transport.RoundTrip(req)
 		a.left = a.left || connected.Load() || !neverLeft(err)
-		a.at = time.Now()
+		a.at = c.node.now()
 		if err != nil {
 			a.err = err
 			return a
@@ -142,8 +142,8 @@ func redirect(res *http.Response, from *url.URL) *url.URL {
 	return to
 }
 
-// stamped builds the request of one attempt (section 1).
-func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, p *peer, acks []owedAck) (*http.Request, error) {
+// stamped builds the request of one attempt (section 1), made now by the peer's clock.
+func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, p *peer, now time.Time, acks []owedAck) (*http.Request, error) {
 	req, err := m.request(ctx)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, 
 	h.Set(headerAcceptEncoding, valueIdentity)
 	if m.certify() && !o.Plain {
 		h.Set(headerKey, formatKey(m.id, p.certified()))
-		h.Set(headerCertified, m.stamp(p).String())
+		h.Set(headerCertified, m.stamp(now).String())
 		h.Set(headerDigest, contentDigest(m.body))
 		if len(acks) > 0 {
 			h.Set(headerAck, acksField(acks))
@@ -178,10 +178,10 @@ func (m *message) stamped(ctx context.Context, target *url.URL, o *Destination, 
 	return req, nil
 }
 
-// stamp returns the stamps of an attempt made now. at never falls while the process lives, and is never behind until (C8).
-func (m *message) stamp(p *peer) stamps {
+// stamp returns the stamps of an attempt made now, by the peer's clock. at never falls while the process lives, and is never behind until (C8).
+func (m *message) stamp(now time.Time) stamps {
 	s := stamps{Sent: m.sent / 1000, Until: m.until / 1000}
-	s.At = max(time.Now().Add(p.offset()).Unix(), s.Sent, m.at)
+	s.At = max(now.Unix(), s.Sent, m.at)
 	s.At = min(s.At, s.Until)
 	m.at = s.At
 	return s

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 )
@@ -135,7 +134,7 @@ func (f *Future[T]) Wait(ctx context.Context) (T, error) {
 	if op.end.Err != nil {
 		return zero, s.x.node.unflatten(op.end.Err)
 	}
-	back := s.x.rest(time.Now().Add(restPause))
+	back := s.x.rest(s.x.node.now().Add(restPause))
 	select {
 	case <-f.done:
 	case <-s.x.stopped:
@@ -150,7 +149,7 @@ func (f *Future[T]) Wait(ctx context.Context) (T, error) {
 // await records which came first, done or the end of ctx.
 func (op *operation) await(ctx context.Context, done chan struct{}) error {
 	x := op.scope.x
-	back := x.rest(time.Now().Add(restPause))
+	back := x.rest(x.node.now().Add(restPause))
 	var ended error
 	select {
 	case <-done:

@@ -155,7 +155,7 @@ func (op *operation) call(ctx context.Context, c *outcall) error {
 		m.header.Set("Host", c.req.Host)
 	}
 	ctx, cancel := x.within(ctx)
-	wake := time.Now().Add(restPause).UnixMilli()
+	wake := x.node.now().Add(restPause).UnixMilli()
 	back := x.rest(time.UnixMilli(max(wake, m.sent)))
 	e := x.node.courier.deliver(ctx, m)
 	back()

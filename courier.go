@@ -123,11 +123,11 @@ func firstOf(list ...string) string {
 
 // deliver makes attempts until the message ends or ctx does.
 func (c *courier) deliver(ctx context.Context, m *message) *end {
-	if err := pause(ctx, time.Until(time.UnixMilli(m.sent))); err != nil {
+	if err := pause(ctx, c.node.until(time.UnixMilli(m.sent))); err != nil {
 		return m.broken(err)
 	}
 	for {
-		if e := m.expired(time.Now()); e != nil {
+		if e := m.expired(c.node.now()); e != nil {
 			return e
 		}
 		n, err := c.once(ctx, m)
@@ -137,7 +137,7 @@ func (c *courier) deliver(ctx context.Context, m *message) *end {
 		case n.end != nil:
 			return n.end
 		}
-		if err := pause(ctx, min(n.after, time.Until(m.last())+time.Millisecond)); err != nil {
+		if err := pause(ctx, min(n.after, c.node.until(m.last())+time.Millisecond)); err != nil {
 			return m.broken(err)
 		}
 	}
@@ -167,7 +167,7 @@ func (c *courier) once(ctx context.Context, m *message) (next, error) {
 	if c.peerOf(m, o).paused() != "" {
 		return next{after: pausedWait}, nil
 	}
-	switch err := d.acquire(ctx, m.last()); {
+	switch err := d.acquire(ctx, time.Now().Add(c.node.until(m.last()))); {
 	case ctx.Err() != nil:
 		if err == nil {
 			d.release(nothing)
@@ -246,7 +246,7 @@ func (c *courier) post(x *execution) {
 	if down, open := d.broken(); open && c.crowded() { // Its place is wanted by messages to peers that answer.
 		// Away for about as long again as the peer has been: after a short outage, back soon.
 		away := min(max(down, longWait), backoffMost/2)
-		x.halt(&stop{cause: errEvicted, evict: time.Now().Add(away + rand.N(away)).UnixMilli()})
+		x.halt(&stop{cause: errEvicted, evict: c.node.now().Add(away + rand.N(away)).UnixMilli()})
 		return
 	}
 	d.post(x)
@@ -255,7 +255,7 @@ func (c *courier) post(x *execution) {
 // unposted tries later what the node's own configuration prevented.
 func (c *courier) unposted(x *execution, err error) {
 	m := x.parcel.message
-	if e := m.expired(time.Now()); e != nil {
+	if e := m.expired(c.node.now()); e != nil {
 		x.delivered(e)
 		return
 	}
@@ -276,14 +276,14 @@ func (c *courier) work(d *destination, x *execution) {
 		c.unposted(x, err)
 		return
 	}
-	if e := m.expired(time.Now()); e != nil {
+	if e := m.expired(c.node.now()); e != nil {
 		d.release(nothing)
 		x.delivered(e)
 		return
 	}
-	if err := d.pace(c.ctx, m.last()); err != nil {
+	if err := d.pace(c.ctx, time.Now().Add(c.node.until(m.last()))); err != nil {
 		if c.ctx.Err() == nil { // Its turn would come too late: it ends then.
-			c.later(x, time.Until(m.last())+time.Millisecond)
+			c.later(x, c.node.until(m.last())+time.Millisecond)
 		}
 		return
 	}
@@ -302,9 +302,9 @@ func (c *courier) work(d *destination, x *execution) {
 
 // later posts the parcel x again after a while; a long one it spends out of memory.
 func (c *courier) later(x *execution, wait time.Duration) {
-	due := time.Now().Add(wait)
+	due := c.node.now().Add(wait)
 	if until := time.UnixMilli(x.parcel.message.until); due.After(until) {
-		due, wait = until.Add(time.Millisecond), time.Until(until)+time.Millisecond
+		due, wait = until.Add(time.Millisecond), c.node.until(until)+time.Millisecond
 	}
 	if wait > longWait && c.crowded() {
 		x.halt(&stop{cause: errEvicted, evict: due.UnixMilli()})

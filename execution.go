@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
@@ -308,7 +307,7 @@ func (x *execution) refused(c *store.Change, err error) {
 // shelve notes that x is parked because of s; called with x.mu held.
 func (x *execution) shelve(s *stop) {
 	x.state, x.due = store.Parked, 0
-	t := record.Tail{Why: s.park, Cause: s.because, Ended: time.Now().UnixMilli()}
+	t := record.Tail{Why: s.park, Cause: s.because, Ended: x.node.now().UnixMilli()}
 	x.tail = t.Append(nil)
 	x.news = &event{kind: ended, state: store.Parked, tail: &t}
 	x.node.opt.Logger.Error("chttp: parked", "function", x.reg.name, "id", x.key.ID, "why", s.park)

@@ -20,7 +20,7 @@ func (n *Node) keepFloor(ctx context.Context) {
 		}
 		passed := time.Since(last) // monotonic
 		last = time.Now()
-		lag := n.floorLag(last)
+		lag := n.floorLag(n.now())
 		behind := lag > n.opt.Linger
 		if behind && !told {
 			n.opt.Logger.Info("chttp: the floor lags behind the clock and catches up at twice its pace; was the node down, or the clock changed?", "lag", lag)

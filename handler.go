@@ -98,7 +98,7 @@ func (s *server) run(ctx context.Context, x *execution) (*result, error) {
 	}
 	bound := x.head.Until
 	if !x.certified {
-		bound = time.Now().Add(plainRetention).UnixMilli()
+		bound = s.node.now().Add(plainRetention).UnixMilli()
 	}
 	return &result{state: store.Answered, tail: t, bound: bound}, nil
 }
@@ -216,7 +216,7 @@ func (s *server) tell(w http.ResponseWriter, in *inbound, e event) bool {
 		}
 		s.done(w, in, e.tail.Response, !in.created)
 	case notNow:
-		writeResponse(w, e.tail.Response, in.verdict(stateNone))
+		writeResponse(w, e.tail.Response, s.node.verdict(in, stateNone))
 	case crashed:
 		s.refuse(w, in, &refusal{problemCrashed, stateRunning})
 	case refused:

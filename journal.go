@@ -173,7 +173,7 @@ func (j *journal) write() {
 func (j *journal) writeOnce() {
 	j.mu.Lock()
 	xs, g := j.queue, j.next
-	b := &store.Batch{Token: j.node.id.Token, Now: time.Now().UnixMilli(), Acks: j.acks, Facts: j.facts, Floor: j.raise, Sweep: j.sweep}
+	b := &store.Batch{Token: j.node.id.Token, Now: j.node.now().UnixMilli(), Acks: j.acks, Facts: j.facts, Floor: j.raise, Sweep: j.sweep}
 	j.queue, j.spare = j.spare[:0], nil
 	j.next = &group{done: make(chan struct{})}
 	j.acks, j.facts, j.raise, j.sweep, j.armed, j.wanted = nil, nil, 0, 0, false, false

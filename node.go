@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/certifiedhttp/chttp/internal/probe"
 	"github.com/certifiedhttp/chttp/store"
 )
 
@@ -18,6 +19,8 @@ import (
 type Node struct {
 	opt          Options
 	store        store.Store
+	clock        func() time.Time
+	watcher      probe.Watcher // nil but in the project's own test helpers
 	id           store.Identity
 	idKey        []byte // derives message ids (C1)
 	caps         *capabilities
@@ -66,16 +69,21 @@ func New(s store.Store, o *Options) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chttp: New: %w", err)
 	}
-	id, err := s.Join(context.Background(), time.Now().Add(-opt.Linger).UnixMilli())
+	clock := time.Now
+	if c, ok := s.(probe.Clock); ok {
+		clock = c.Now
+	}
+	id, err := s.Join(context.Background(), clock().Add(-opt.Linger).UnixMilli())
 	if err != nil {
 		return nil, fmt.Errorf("chttp: New: join the store: %w", err)
 	}
 	n := &Node{
-		opt: opt, store: s, id: id, idKey: deriveKey(id.Secret, "message ids"), caps: newCapabilities(id.Secret),
+		opt: opt, store: s, clock: clock, id: id, idKey: deriveKey(id.Secret, "message ids"), caps: newCapabilities(id.Secret),
 		over: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
 		functions: make(map[string]*registration), residents: make(map[store.Key]*execution),
 		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
 	}
+	n.watcher, _ = s.(probe.Watcher)
 	n.floor.Store(id.Floor)
 	n.runs.Store(id.Token.Incarnation << 32)
 	n.journal = newJournal(n)
@@ -248,6 +256,12 @@ func (n *Node) open() error {
 	}
 	return nil
 }
+
+// now is the time by the wall clock: what is written down, and compared with what others wrote down.
+func (n *Node) now() time.Time { return n.clock() }
+
+// until is how long it is until t, by the wall clock.
+func (n *Node) until(t time.Time) time.Duration { return t.Sub(n.now()) }
 
 func (n *Node) running() bool { return n.phase.Load() == phaseRunning }
 

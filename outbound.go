@@ -87,11 +87,11 @@ func (n *Node) term(ctx context.Context, m *message) (sent, until int64, after t
 			policy.Until = policy.After + defaultUntil
 		}
 	}
-	first := time.Now().Truncate(time.Second)
+	first := n.now().Truncate(time.Second)
 	if policy.After > 0 {
-		first = time.Now().Add(policy.After + time.Second - 1).Truncate(time.Second)
+		first = n.now().Add(policy.After + time.Second - 1).Truncate(time.Second)
 	}
-	last := time.Now().Add(policy.Until + time.Second - 1).Truncate(time.Second)
+	last := n.now().Add(policy.Until + time.Second - 1).Truncate(time.Second)
 	return first.UnixMilli(), last.UnixMilli(), policy.After, nil
 }
 

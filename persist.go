@@ -46,7 +46,12 @@ func persist(ctx context.Context, name string, get func() any, p any) bool {
 
 // Now returns the time of this operation: the same in every run. It panics outside an execution.
 func Now(ctx context.Context) time.Time {
-	return Persist(ctx, "now", func() time.Time { return time.Now().Round(0) })
+	return Persist(ctx, "now", func() time.Time {
+		if s := envOf(ctx).scope; s != nil {
+			return s.x.node.now().Round(0)
+		}
+		return time.Now().Round(0)
+	})
 }
 
 // encode writes v with the codec. nil is no value.

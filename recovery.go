@@ -112,7 +112,7 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 		return n.unreadable(ctx, err)
 	}
 	for _, r := range page {
-		if wait := r.Due - time.Now().UnixMilli(); wait > 0 {
+		if wait := r.Due - n.now().UnixMilli(); wait > 0 {
 			return s.until(r.Due, time.Duration(wait)*time.Millisecond)
 		}
 		if s.parcels == (r.Function == functionSend) {
@@ -200,7 +200,7 @@ func (s *scanner) revive(ctx context.Context, n *Node, r *store.Record) (room bo
 			return true, err
 		case fresh.State != store.Running && fresh.State != store.Waiting:
 			return true, nil
-		case fresh.Due > time.Now().UnixMilli():
+		case fresh.Due > n.now().UnixMilli():
 			s.later(fresh.Due)
 			return true, nil
 		}
@@ -289,8 +289,8 @@ func (n *Node) unparkRegistered(ctx context.Context) error {
 			if err != nil || t.Cause != causeUnregistered || n.function(r.Function) == nil {
 				continue
 			}
-			_, err = n.journal.attempt(&store.Batch{Token: n.id.Token, Now: time.Now().UnixMilli(), Changes: []store.Change{{
-				Key: r.Key, Run: r.Run, Version: r.Version + 1, State: store.Running, Due: time.Now().UnixMilli(), Bound: r.Bound,
+			_, err = n.journal.attempt(&store.Batch{Token: n.id.Token, Now: n.now().UnixMilli(), Changes: []store.Change{{
+				Key: r.Key, Run: r.Run, Version: r.Version + 1, State: store.Running, Due: n.now().UnixMilli(), Bound: r.Bound,
 			}}})
 			if err != nil {
 				return err

@@ -34,16 +34,16 @@ type refusal struct {
 }
 
 // verdict returns what the answer to in says of it.
-func (in *inbound) verdict(state wireState) *verdict {
-	v := &verdict{State: state, Now: time.Now().Unix()}
+func (n *Node) verdict(in *inbound, state wireState) *verdict {
+	v := &verdict{State: state, Now: n.now().Unix()}
 	if in != nil {
-		v.ID, v.Until, v.Store = in.key.ID, in.stamps.Until, in.server.node.id.Store
+		v.ID, v.Until, v.Store = in.key.ID, in.stamps.Until, n.id.Store
 	}
 	return v
 }
 
 func (s *server) refuse(w http.ResponseWriter, in *inbound, r *refusal) {
-	v := in.verdict(r.state)
+	v := s.node.verdict(in, r.state)
 	v.Store = s.node.id.Store
 	r.problem.write(w, v)
 }
@@ -74,7 +74,7 @@ func (s *server) read(r *http.Request) (*inbound, *refusal) {
 		switch s := in.stamps; {
 		case s.Until-s.Sent > int64(certifiedRetention/time.Second): // S9
 			return in, &refusal{problemTooLong, stateRefused}
-		case n.stale(s, time.Now()):
+		case n.stale(s, n.now()):
 			return in, &refusal{problemStaleAttempt, stateNone}
 		}
 		h.Sent, h.Until, h.At = in.stamps.Sent*1000, in.stamps.Until*1000, in.stamps.At*1000
@@ -295,7 +295,7 @@ func (s *server) acknowledge(r *http.Request, principal string) {
 // 0 counts as until (A5), and no more than until is believed.
 func (n *Node) acked(key store.Key, at int64) *group {
 	bound := at * 1000
-	if at == 0 || at > time.Now().Add(skew).Unix() {
+	if at == 0 || at > n.now().Add(skew).Unix() {
 		r, err := n.store.Read(context.Background(), key)
 		if err != nil || !r.State.Finished() {
 			return nil

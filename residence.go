@@ -2,7 +2,6 @@ package chttp
 
 import (
 	"errors"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
@@ -13,7 +12,7 @@ var errEvicted = errors.New("put out of memory while it waits; it goes on later"
 
 // newExecution makes an execution that is in no memory yet.
 func (n *Node) newExecution(key store.Key, reg *registration, head *record.Head, print []byte) *execution {
-	now := time.Now().UnixMilli()
+	now := n.now().UnixMilli()
 	x := &execution{
 		node: n, key: key, reg: reg, head: head, print: print, created: now, due: now,
 		run: n.runs.Add(1), state: store.Running, stopped: make(chan struct{}),
@@ -108,7 +107,7 @@ func (x *execution) release(news *event) {
 // adopt takes a child into memory once it is durable, where there is room; otherwise it is found in the store.
 func (n *Node) adopt(c *child) {
 	reg := n.function(c.Function)
-	now := time.Now().UnixMilli()
+	now := n.now().UnixMilli()
 	// I2: a chosen id may be of what was there before, which the store has left as it is. Only the store can tell.
 	if reg == nil || c.chosen || c.State != store.Running || c.Due > now || !n.running() {
 		n.lane(c.Function == functionSend).later(c.Due)

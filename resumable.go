@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -59,7 +58,7 @@ func (f *Function[In, Out]) run(ctx context.Context, x *execution) (*result, err
 			return nil, fmt.Errorf("the outcome of %q cannot be recorded: %w", f.name, err)
 		}
 	}
-	return &result{state: state, tail: t, bound: time.Now().Add(x.node.opt.Retention).UnixMilli()}, nil
+	return &result{state: state, tail: t, bound: x.node.now().Add(x.node.opt.Retention).UnixMilli()}, nil
 }
 
 // Start begins the execution id of f with in and returns when that is durable; Run does it, across crashes. With the id of an execution

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
@@ -161,7 +160,7 @@ func (n *Node) sendNow(ctx context.Context, list []*outbound) ([]ID, error) {
 	unlock()
 	if err := first.durably(ctx); err != nil {
 		if resident { // Nobody posts it now. If it is stored in the end, it is found there.
-			first.halt(&stop{cause: errEvicted, evict: time.Now().UnixMilli()})
+			first.halt(&stop{cause: errEvicted, evict: n.now().UnixMilli()})
 		}
 		return n.sentByOther(ctx, ids, list, err)
 	}
@@ -309,7 +308,7 @@ func (x *execution) delivered(e *end) {
 		x.halt(&stop{cause: e.err, park: why})
 		return
 	}
-	now := time.Now()
+	now := n.now()
 	t := &record.Tail{Err: n.flatten(e.err)}
 	bound := now.Add(n.opt.Linger)
 	if x.head.Chosen || e.state != store.Answered {

@@ -32,7 +32,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 func (op *operation) sleep(ctx context.Context, d time.Duration) error {
 	x := op.scope.x
 	if op.begin == nil {
-		wake := time.Now().Add(d).UnixMilli()
+		wake := x.node.now().Add(d).UnixMilli()
 		if err := op.note(&record.Entry{Phase: record.Begin, Data: binary.BigEndian.AppendUint64(nil, uint64(wake))}); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (op *operation) sleep(ctx context.Context, d time.Duration) error {
 	if len(op.begin.Data) == 8 {
 		wake = time.UnixMilli(int64(binary.BigEndian.Uint64(op.begin.Data)))
 	}
-	timer := time.NewTimer(time.Until(wake))
+	timer := time.NewTimer(x.node.until(wake))
 	defer timer.Stop()
 	back := x.rest(wake)
 	var ended error

@@ -38,7 +38,7 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 
 // child makes the child that op begins.
 func (x *execution) child(function string, id ID, head *record.Head, print []byte, after time.Duration) child {
-	now := time.Now().UnixMilli()
+	now := x.node.now().UnixMilli()
 	c := child{head: head}
 	c.Child = store.Child{
 		Key: store.Key{ID: id}, Run: x.node.runs.Add(1), Function: function, State: store.Running, Created: now, Due: now, Print: print,
@@ -145,7 +145,7 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 			return op.stopping()
 		}
 		within, cancel := s.x.within(ctx)
-		back := s.x.rest(time.Now().Add(restPause))
+		back := s.x.rest(s.x.node.now().Add(restPause))
 		t, state, err := n.outcome(within, store.Key{ID: id})
 		back()
 		cancel()
@@ -250,7 +250,7 @@ func (x *execution) requestCancel(why string) bool {
 func (n *Node) cancelIdle(ctx context.Context, x *execution, why string, parked bool) error {
 	if parked {
 		x.finish(&result{
-			state: store.Canceled, bound: time.Now().Add(n.opt.Retention).UnixMilli(),
+			state: store.Canceled, bound: n.now().Add(n.opt.Retention).UnixMilli(),
 			tail: &record.Tail{Err: n.flatten(cancellation(why))},
 		})
 		return n.settled(ctx, x.key)

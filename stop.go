@@ -3,7 +3,6 @@ package chttp
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
@@ -51,7 +50,7 @@ func (x *execution) haltLocked(s *stop) {
 func (x *execution) settle() {
 	x.mu.Lock()
 	s := x.stop
-	now := time.Now().UnixMilli()
+	now := x.node.now().UnixMilli()
 	if x.left || x.settled && !s.discard {
 		x.mu.Unlock()
 		return
@@ -122,7 +121,7 @@ func (x *execution) finish(r *result) {
 			return
 		}
 	} else {
-		r.tail.Ended = time.Now().UnixMilli()
+		r.tail.Ended = x.node.now().UnixMilli()
 		x.state, x.due, x.bound, x.tail = r.state, 0, r.bound, r.tail.Append(nil)
 		x.news = &event{kind: ended, state: r.state, tail: r.tail}
 		x.children = append(x.children, r.children...)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
@@ -46,7 +45,7 @@ func (k *known) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // mark has the answer say who gives it and, of a message, what v tells.
 func (k *known) mark(w http.ResponseWriter, v verdict) {
-	v.Now, v.Store = time.Now().Unix(), k.node.id.Store
+	v.Now, v.Store = k.node.now().Unix(), k.node.id.Store
 	w.Header().Set(headerCertified, v.String())
 	w.Header().Set(headerCacheControl, valueNoStore)
 }
@@ -58,13 +57,13 @@ func (k *known) notAllowed(w http.ResponseWriter, allow string) {
 }
 
 func (k *known) refuse(w http.ResponseWriter, p problem, v *verdict) {
-	v.Now, v.Store = time.Now().Unix(), k.node.id.Store
+	v.Now, v.Store = k.node.now().Unix(), k.node.id.Store
 	p.write(w, v)
 }
 
 // located is the verdict running, with the message's URL.
 func (k *known) located(in *inbound) *verdict {
-	v := in.verdict(stateRunning)
+	v := in.server.node.verdict(in, stateRunning)
 	v.Message = k.node.caps.messageURL(in.key)
 	return v
 }
@@ -81,7 +80,7 @@ func (k *known) discover(w http.ResponseWriter) {
 	k.node.mu.Unlock()
 	b, err := json.Marshal(discovery{
 		Versions: []int{protocolVersion}, Store: k.node.id.Store, Retention: period(certifiedRetention), Linger: period(k.node.opt.Linger),
-		Skew: period(skew), MaxBody: maxBody, Ack: []string{ackHeader, ackDelete, ackBulk}, Now: time.Now().Unix(),
+		Skew: period(skew), MaxBody: maxBody, Ack: []string{ackHeader, ackDelete, ackBulk}, Now: k.node.now().Unix(),
 	})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -140,7 +139,7 @@ func (k *known) show(w http.ResponseWriter, req *http.Request) {
 		k.refuse(w, problemUncertain, v)
 		return
 	}
-	v.State, v.Replayed, v.Now, v.Store = stateDone, true, time.Now().Unix(), k.node.id.Store
+	v.State, v.Replayed, v.Now, v.Store = stateDone, true, k.node.now().Unix(), k.node.id.Store
 	if r.Certified {
 		v.Until = r.Bound / 1000
 	}

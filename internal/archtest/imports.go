@@ -12,11 +12,12 @@ const Module = "github.com/certifiedhttp/chttp"
 // is free, as are tests.
 var imports = map[string][]string{
 	".": {
-		Module + "/store", Module + "/internal/record",
+		Module + "/store", Module + "/internal/record", Module + "/internal/probe",
 		"github.com/dunglas/httpsfv", "github.com/google/uuid", "golang.org/x/time/rate",
 	},
 	"store":             {},
 	"internal/record":   {},
+	"internal/probe":    {Module + "/internal/record"},
 	"internal/archtest": {},
 	"memstore":          {Module + "/store"},
 	"sqlitestore":       {Module + "/store", "modernc.org/sqlite", "golang.org/x/sys"},
