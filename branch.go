@@ -24,15 +24,17 @@ func Go[T any](ctx context.Context, name string, fn func(context.Context) (T, er
 		close(f.done)
 		return f
 	}
-	op, err := s.enter(record.Branch, name, nil)
+	op, err := s.enter(ctx, record.Branch, name, nil)
 	if err != nil {
 		f.err = err
 		close(f.done)
 		return f
 	}
 	defer op.leave()
-	f.id = s.x.derive(op)
-	if op.begin == nil && op.note(&record.Entry{Phase: record.Begin}) != nil {
+	if f.id = s.x.derive(op); op.begin != nil && op.begin.ID != "" {
+		f.id = op.begin.ID
+	}
+	if op.begin == nil && op.note(&record.Entry{Phase: record.Begin, ID: f.id}) != nil {
 		f.err = &Error{Op: "go", Name: name, Err: notDone(errStopped)}
 		close(f.done)
 		return f
@@ -121,7 +123,7 @@ func (f *Future[T]) Wait(ctx context.Context) (T, error) {
 	if err != nil {
 		return zero, err
 	}
-	op, err := s.enter(record.Wait, f.name, nil)
+	op, err := s.enter(ctx, record.Wait, f.name, nil)
 	if err != nil {
 		return zero, err
 	}

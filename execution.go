@@ -24,6 +24,7 @@ type execution struct {
 	certified bool
 	size      int
 	parcel    *parcel // a send's
+	rehearsed bool    // its replay has no effects, and stops where the oplog does
 
 	life   context.Context // of the run under way: ends when it is stopped
 	end    context.CancelCauseFunc

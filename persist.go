@@ -26,7 +26,7 @@ func persist(ctx context.Context, name string, get func() any, p any) bool {
 	if err != nil {
 		panic(err)
 	}
-	op, err := s.enter(record.Persist, name, nil)
+	op, err := s.enter(ctx, record.Persist, name, nil)
 	if err != nil {
 		return false
 	}

@@ -97,7 +97,7 @@ func crashText(p any, returned bool, x *execution) string {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.stop != nil {
+	if x.stop != nil || x.rehearsed {
 		return ""
 	}
 	return "runtime.Goexit was called (by t.FailNow, perhaps)"
@@ -130,7 +130,7 @@ func (x *execution) unwind(op, name string) error {
 }
 
 // ownFunctions are the outermost functions of the goroutines that chttp starts for runs.
-var ownFunctions = []string{packagePath + ".(*execution).main", packagePath + ".(*execution).branch"}
+var ownFunctions = []string{packagePath + ".(*execution).main", packagePath + ".(*execution).branch", packagePath + ".(*execution).rehearsal"}
 
 // ownGoroutine tells whether the goroutine was started by chttp, for a run: only such a one may be ended from below.
 func ownGoroutine() bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/certifiedhttp/chttp/internal/probe"
 	"github.com/certifiedhttp/chttp/internal/record"
 )
 
@@ -106,7 +107,38 @@ var errTwoOperations = errors.New("two operations at once")
 
 // enter begins the operation at its place, or finds what earlier runs recorded of it. It returns only an error on a goroutine that is
 // not ours; otherwise it unwinds.
-func (s *scope) enter(kind record.Kind, name string, print []byte) (*operation, error) {
+func (s *scope) enter(ctx context.Context, kind record.Kind, name string, print []byte) (*operation, error) {
+	op, err := s.find(kind, name, print)
+	if err == nil {
+		op.sight(&probe.Sight{Moment: probe.Enter, Context: ctx})
+		if s.x.rehearsed && op.end == nil && kind != record.Branch && kind != record.Function {
+			return nil, op.frontier()
+		}
+	}
+	return op, err
+}
+
+// sight shows the operation to the project's own test helpers.
+func (op *operation) sight(s *probe.Sight) {
+	x := op.scope.x
+	if x.node.watcher == nil {
+		return
+	}
+	s.Function, s.ID, s.Scope, s.Seq = x.reg.name, x.key.ID, op.scope.path, op.seq
+	s.Kind, s.Name, s.Print, s.Flush = op.kind, op.name, op.print, x.flush
+	switch {
+	case s.Moment == probe.Enter:
+		s.Recorded, s.Stray, s.Line = op.end != nil, !ownGoroutine(), userLine()
+	case op.kind == record.Call && op.begin == nil && s.Entry.ID != "":
+		s.Message = s.Entry.ID
+	case op.kind == record.Call:
+		s.Message = op.messageID()
+	}
+	x.node.watcher.Watch(s)
+}
+
+// find is enter, unseen.
+func (s *scope) find(kind record.Kind, name string, print []byte) (*operation, error) {
 	x := s.x
 	x.mu.Lock()
 	if x.stop != nil {
@@ -234,10 +266,14 @@ func (s *scope) close() {
 // note records e for op, and does also what belongs to the same change. It unwinds, or returns an error, when the execution is stopping.
 func (op *operation) note(e *record.Entry, also ...func()) error {
 	x := op.scope.x
+	if x.rehearsed {
+		return op.frontier()
+	}
 	e.Scope, e.Seq = op.scope.path, op.seq
 	if e.Phase != record.End {
 		e.Kind, e.Name, e.Print = op.kind, op.name, op.print
 	}
+	op.sight(&probe.Sight{Moment: probe.Note, Entry: e})
 	var size int
 	ok := x.change(func() {
 		was, born := len(x.chunk), len(x.children)
@@ -259,6 +295,7 @@ func (op *operation) note(e *record.Entry, also ...func()) error {
 	if x.node.journal.bytes.Add(int64(size)) > maxJournal && !x.flush() { // Back-pressure: the journal is bounded.
 		return x.unwind(op.kind.String(), op.name)
 	}
+	op.sight(&probe.Sight{Moment: probe.Noted, Entry: e})
 	return nil
 }
 

@@ -15,7 +15,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	op, err := s.enter(record.Sleep, "sleep", nil)
+	op, err := s.enter(ctx, record.Sleep, "sleep", nil)
 	if err != nil {
 		return err
 	}

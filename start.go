@@ -97,7 +97,7 @@ func (n *Node) taken(ctx context.Context, id ID, print []byte) error {
 
 // startChild is Start as an operation.
 func (s *scope) startChild(ctx context.Context, function string, id ID, head *record.Head, print []byte) (ID, error) {
-	op, err := s.enter(record.Start, function+"/"+id, print)
+	op, err := s.enter(ctx, record.Start, function+"/"+id, print)
 	if err != nil {
 		return "", err
 	}
@@ -135,7 +135,7 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 	if err := s.of(n, "wait", id); err != nil {
 		return err
 	}
-	op, err := s.enter(record.Wait, id, nil)
+	op, err := s.enter(ctx, record.Wait, id, nil)
 	if err != nil {
 		return err
 	}
@@ -309,7 +309,7 @@ func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
 	if err := s.of(n, "lookup", id); err != nil {
 		return Info{}, err
 	}
-	op, err := s.enter(record.Wait, "lookup/"+id, nil)
+	op, err := s.enter(ctx, record.Wait, "lookup/"+id, nil)
 	if err != nil {
 		return Info{}, err
 	}

@@ -41,7 +41,7 @@ func do(ctx context.Context, name string, fn func(context.Context) (any, error),
 		return err
 	}
 	x := s.x
-	op, err := s.enter(record.Step, name, nil)
+	op, err := s.enter(ctx, record.Step, name, nil)
 	if err != nil {
 		return err
 	}
