@@ -17,6 +17,9 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, erro
 	if b.Token != d.token() {
 		return nil, store.ErrFenced
 	}
+	if err := d.unreadable(b); err != nil {
+		return nil, err
+	}
 	d.floor = max(d.floor, b.Floor)
 	results := make([]store.Result, len(b.Changes))
 	for i := range b.Changes {
@@ -33,6 +36,23 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, erro
 		}
 	}
 	return &store.Report{Results: results, Swept: d.sweep(b), Floor: d.floor}, nil
+}
+
+// unreadable names a damaged record that b cannot be done without reading: one that is not what a change of b is the next version of, or
+// that a child of b finds in its place.
+func (d *data) unreadable(b *store.Batch) error {
+	for i := range b.Changes {
+		c := &b.Changes[i]
+		if r := d.records[c.Key]; r != nil && d.damaged[c.Key] && (r.Run != c.Run || r.Version != c.Version-1) {
+			return damaged(c.Key)
+		}
+		for j := range c.Children {
+			if key := c.Children[j].Key; d.records[key] != nil && d.damaged[key] {
+				return damaged(key)
+			}
+		}
+	}
+	return nil
 }
 
 func (d *data) change(c *store.Change) store.Result {

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -35,6 +36,7 @@ type data struct {
 	records     map[store.Key]*store.Record
 	chunks      map[store.Key][]store.Chunk // numbers above 1
 	facts       map[string][]byte
+	damaged     map[store.Key]bool
 }
 
 var _ store.Store = (*Store)(nil)
@@ -49,6 +51,7 @@ func New() *Store {
 		records: map[store.Key]*store.Record{},
 		chunks:  map[store.Key][]store.Chunk{},
 		facts:   map[string][]byte{},
+		damaged: map[store.Key]bool{},
 	}}
 }
 
@@ -63,6 +66,16 @@ func (s *Store) Crash() *Store {
 	}
 	s.data = nil
 	return &Store{data: d}
+}
+
+// Damage lets the disk damage the record of key, or, with false, be as it was: a call that would return the record names it in a
+// store.DamagedError. It makes no difference to what is committed over it.
+func (s *Store) Damage(key store.Key, damaged bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data != nil {
+		s.data.damaged[key] = damaged
+	}
 }
 
 // enter locks the store for one call and returns its data; the caller unlocks s.mu unless there is an error.
@@ -102,8 +115,11 @@ func (s *Store) Read(ctx context.Context, key store.Key) (*store.Record, error) 
 	}
 	defer s.mu.Unlock()
 	r := d.records[key]
-	if r == nil {
+	switch {
+	case r == nil:
 		return nil, store.ErrNotFound
+	case d.damaged[key]:
+		return nil, damaged(key)
 	}
 	return copyOf(r), nil
 }
@@ -138,7 +154,7 @@ func (s *Store) Due(ctx context.Context, after store.Cursor, limit int) ([]*stor
 	start := &store.Record{Key: after.Key, Due: after.Due}
 	return d.collect(limit, byDue, func(r *store.Record) bool {
 		return (r.State == store.Running || r.State == store.Waiting) && byDue(r, start) > 0
-	}), nil
+	})
 }
 
 // List implements store.Store. It looks at every record.
@@ -158,23 +174,36 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]*store.Record, error
 			(len(q.States) == 0 || slices.Contains(q.States, r.State)) &&
 			(q.Function == "" || r.Function == q.Function) &&
 			compareKeys(r.Key, q.After) > 0
-	}), nil
+	})
 }
 
-// collect returns copies of the first limit of the wanted records in the given order.
-func (d *data) collect(limit int, order func(a, b *store.Record) int, want func(*store.Record) bool) []*store.Record {
-	var records []*store.Record
+// collect returns copies of the first limit of the wanted records in the given order, and names the damaged ones among them.
+func (d *data) collect(limit int, order func(a, b *store.Record) int, want func(*store.Record) bool) ([]*store.Record, error) {
+	var wanted, records []*store.Record
+	var bad []store.Key
 	for _, r := range d.records {
 		if want(r) {
-			records = append(records, r)
+			wanted = append(wanted, r)
 		}
 	}
-	slices.SortFunc(records, order)
-	records = records[:min(len(records), max(limit, 0))]
-	for i, r := range records {
-		records[i] = copyOf(r)
+	slices.SortFunc(wanted, order)
+	for _, r := range wanted {
+		switch {
+		case len(records) >= limit:
+		case d.damaged[r.Key]:
+			bad = append(bad, r.Key)
+		default:
+			records = append(records, copyOf(r))
+		}
 	}
-	return records
+	if len(bad) > 0 {
+		return records, damaged(bad...)
+	}
+	return records, nil
+}
+
+func damaged(keys ...store.Key) error {
+	return &store.DamagedError{Keys: keys, Err: fmt.Errorf("record %q in scope %q is damaged", keys[0].ID, keys[0].Scope)}
 }
 
 // Facts implements store.Store. They are in the order of their names.

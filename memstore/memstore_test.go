@@ -18,6 +18,15 @@ func TestStoreKeepsTheContract(t *testing.T) {
 		func(t *testing.T, s store.Store) store.Store { return s.(*memstore.Store).Crash() })
 }
 
+func TestADamagedRecordIsNamed(t *testing.T) {
+	storetest.RunDamaged(t,
+		func(t *testing.T) store.Store { return memstore.New() },
+		func(t *testing.T, s store.Store, key store.Key) store.Store {
+			s.(*memstore.Store).Damage(key, true)
+			return s
+		})
+}
+
 func TestCrashEndsTheOldStoreAndKeepsTheRest(t *testing.T) {
 	ctx := context.Background()
 	s := memstore.New()

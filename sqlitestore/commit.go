@@ -146,13 +146,8 @@ func (w *writer) refuse(c *store.Change, floor int64) (store.Result, error) {
 
 // conflict returns a Conflict about key, with what is stored there.
 func (w *writer) conflict(key store.Key) (store.Result, error) {
-	res := store.Result{Status: store.Conflict, Key: key}
-	err := w.read.query(context.Background(), func(row []driver.Value) error {
-		var err error
-		res.Stored, err = scanRecord(row)
-		return err
-	}, key.ID, key.Scope)
-	return res, err
+	stored, err := w.read.record(key)
+	return store.Result{Status: store.Conflict, Key: key, Stored: stored}, err
 }
 
 // adopt inserts children. It stops at a key that is taken by a record with another Print, and returns that key.

@@ -3,8 +3,10 @@ package sqlitestore_test
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,11 +16,14 @@ import (
 	"github.com/certifiedhttp/chttp/store"
 )
 
-// update makes the golden file of the newest schema version, once, when there is a new version. Older ones are never made again.
+// update makes the golden file of the newest schema version where there is none. A file that is there is never made again.
 var update = flag.Bool("update", false, "make the golden file of a new schema version")
 
-// goldenV1 are the changes that made testdata/v1.db.gz.
-var goldenV1 = []store.Change{
+// goldens are one file of each schema version, oldest first. The same changes made them all.
+var goldens = []string{"testdata/v1.db.gz", "testdata/v2.db.gz"}
+
+// goldenChanges are those changes.
+var goldenChanges = []store.Change{
 	{
 		Key: store.Key{Scope: "scope", ID: "answered"}, Run: 1<<63 + 1, Version: 1, Function: "bank", Created: 1000, Certified: true,
 		Print: []byte{0, 1}, Head: []byte("request"), State: store.Running, Due: 1001, Bound: 2000, Chunk: []byte("chunk 1"),
@@ -41,11 +46,17 @@ var goldenV1 = []store.Change{
 	},
 }
 
-func TestAFileOfSchemaVersion1StaysReadable(t *testing.T) {
-	const golden = "testdata/v1.db.gz"
-	if *update {
-		makeGolden(t, golden)
+func TestAFileOfEverySchemaVersionStaysReadable(t *testing.T) {
+	newest := goldens[len(goldens)-1]
+	if _, err := os.Stat(newest); *update && errors.Is(err, fs.ErrNotExist) {
+		makeGolden(t, newest)
 	}
+	for _, golden := range goldens {
+		t.Run(golden, func(t *testing.T) { readGolden(t, golden) })
+	}
+}
+
+func readGolden(t *testing.T, golden string) {
 	f, err := os.Open(golden)
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +99,7 @@ func TestAFileOfSchemaVersion1StaysReadable(t *testing.T) {
 			Print: []byte("print"), Head: []byte("message"),
 		},
 		{
-			Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: goldenV1[3].Head,
+			Key: store.Key{ID: "parked"}, Run: 4, Version: 1, Function: "buy", State: store.Parked, Head: goldenChanges[3].Head,
 			Tail: []byte("why"),
 		},
 	}
@@ -99,11 +110,15 @@ func TestAFileOfSchemaVersion1StaysReadable(t *testing.T) {
 	if want := []store.Chunk{{Number: 1, Data: []byte("chunk 1")}, {Number: 2, Data: []byte("chunk 2")}}; err != nil || !reflect.DeepEqual(chunks, want) {
 		t.Errorf("chunks %v, %v", chunks, err)
 	}
+	due, err := s.Due(ctx, store.Cursor{}, 10)
+	if err != nil || !reflect.DeepEqual(due, want[2:3]) {
+		t.Errorf("due %+v, %v", due, err)
+	}
 	facts, err := s.Facts(ctx)
 	if want := []store.Fact{{Name: "fact", Value: []byte("value")}}; err != nil || !reflect.DeepEqual(facts, want) {
 		t.Errorf("facts %v, %v", facts, err)
 	}
-	commit(t, s, id.Token, goldenV1[1], insert("new"))
+	commit(t, s, id.Token, goldenChanges[1], insert("new"))
 }
 
 func makeGolden(t *testing.T, golden string) {
@@ -114,11 +129,11 @@ func makeGolden(t *testing.T, golden string) {
 	}
 	join(t, s)
 	token := join(t, s).Token
-	for _, c := range goldenV1 {
+	for _, c := range goldenChanges {
 		commit(t, s, token, c)
 	}
 	_, err = s.Commit(ctx, &store.Batch{
-		Token: token, Floor: 77, Acks: []store.Ack{{Key: goldenV1[2].Key, At: 1 << 41}},
+		Token: token, Floor: 77, Acks: []store.Ack{{Key: goldenChanges[2].Key, At: 1 << 41}},
 		Facts: []store.Fact{{Name: "fact", Value: []byte("value")}},
 	})
 	if err != nil {

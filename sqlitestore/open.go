@@ -17,7 +17,7 @@ const (
 	applicationID = 0x63687470
 
 	// schemaVersion is the user_version of a store that this program made, and the number of the last migration.
-	schemaVersion = 1
+	schemaVersion = 2
 
 	// smallestDatabase is the size of SQLite's smallest page.
 	smallestDatabase = 512

@@ -1,8 +1,10 @@
 package sqlitestore
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"math"
 	"strings"
 
@@ -15,11 +17,9 @@ const columns = "id, scope, run, version, state, certified, created, due, bound,
 // Read implements store.Store.
 func (s *Store) Read(ctx context.Context, key store.Key) (*store.Record, error) {
 	var record *store.Record
-	err := s.withReader(ctx, func(r *reader) error {
-		return r.read.query(context.Background(), func(row []driver.Value) (err error) {
-			record, err = scanRecord(row)
-			return err
-		}, key.ID, key.Scope)
+	err := s.withReader(ctx, func(r *reader) (err error) {
+		record, err = r.read.record(key)
+		return err
 	})
 	if err != nil {
 		return nil, s.explain("read record", err)
@@ -38,25 +38,14 @@ func (s *Store) Chunks(ctx context.Context, key store.Key) ([]store.Chunk, error
 			n, _ := row[0].(int64)
 			data, _ := row[2].([]byte)
 			if n == 1 && row[1] != blobsSum(nil, data) || n != 1 && row[1] != chunkSum(key, n, data) {
-				return damaged("chunk %d of %q in scope %q", n, key.ID, key.Scope)
+				err := damaged("chunk %d of %q in scope %q", n, key.ID, key.Scope)
+				return &store.DamagedError{Keys: []store.Key{key}, Err: err}
 			}
 			chunks = append(chunks, store.Chunk{Number: int(n), Data: data})
 			return nil
 		}, key.ID, key.Scope)
 	})
 	return chunks, s.explain("read chunks", err)
-}
-
-// Due implements store.Store.
-func (s *Store) Due(ctx context.Context, after store.Cursor, limit int) ([]*store.Record, error) {
-	var records []*store.Record
-	if limit <= 0 {
-		return nil, nil
-	}
-	err := s.withReader(ctx, func(r *reader) error {
-		return r.due.query(ctx, collect(&records), after.Due, after.Key.ID, after.Key.Scope, int64(limit))
-	})
-	return records, s.explain("read what is due", err)
 }
 
 // List implements store.Store. Without an ID it may look at every record.
@@ -78,16 +67,27 @@ func (s *Store) List(ctx context.Context, q store.Query) ([]*store.Record, error
 	if q.Limit <= 0 {
 		q.Limit = DefaultListLimit
 	}
-	args = append(args, int64(q.Limit))
-	var records []*store.Record
+	found, before := findings{limit: q.Limit}, q.After
 	err := s.withReader(ctx, func(r *reader) error {
-		st, err := r.prepare("SELECT " + columns + " FROM chttp_record WHERE " + strings.Join(where, " AND ") + " ORDER BY id, scope LIMIT ?")
+		st, err := r.prepare("SELECT " + columns + " FROM chttp_record WHERE " + strings.Join(where, " AND ") + " ORDER BY id, scope")
 		if err != nil {
 			return err
 		}
 		defer st.Close()
-		return st.query(ctx, collect(&records), args...)
+		return st.query(ctx, func(row []driver.Value) error {
+			key := keyOf(row[0], row[1])
+			if cmp.Or(cmp.Compare(key.ID, before.ID), cmp.Compare(key.Scope, before.Scope)) <= 0 {
+				return fmt.Errorf("%w: record %q in scope %q is out of order; restore the store from a copy", ErrCorrupt, key.ID, key.Scope)
+			}
+			before = key
+			rec, err := scanRecord(row)
+			if err != nil {
+				err = &store.DamagedError{Keys: []store.Key{key}, Err: err}
+			}
+			return found.add(rec, err)
+		}, args...)
 	})
+	records, err := found.result(err)
 	return records, s.explain("list records", err)
 }
 
@@ -113,16 +113,6 @@ func scanFact(row []driver.Value) (store.Fact, error) {
 	return store.Fact{Name: name, Value: append([]byte{}, value...)}, nil
 }
 
-func collect(records *[]*store.Record) func(row []driver.Value) error {
-	return func(row []driver.Value) error {
-		r, err := scanRecord(row)
-		if err == nil {
-			*records = append(*records, r)
-		}
-		return err
-	}
-}
-
 // scanRecord makes a record of a row of columns, or finds it damaged.
 func scanRecord(row []driver.Value) (*store.Record, error) {
 	var ints [10]int64 // run, version, state, certified, created, due, bound, fixed, moved, blobs
@@ -130,8 +120,7 @@ func scanRecord(row []driver.Value) (*store.Record, error) {
 		ints[i], _ = row[i+2].(int64)
 	}
 	r := &store.Record{Run: uint64(ints[0]), Created: ints[4], Due: ints[5], Bound: ints[6], Certified: ints[3] != 0}
-	r.ID, _ = row[0].(string)
-	r.Scope, _ = row[1].(string)
+	r.Key = keyOf(row[0], row[1])
 	r.Function, _ = row[12].(string)
 	r.Print, _ = row[13].([]byte)
 	r.Tail, _ = row[14].([]byte)
@@ -148,4 +137,10 @@ func scanRecord(row []driver.Value) (*store.Record, error) {
 		return nil, damaged("record %q in scope %q", r.ID, r.Scope)
 	}
 	return r, nil
+}
+
+func keyOf(id, scope driver.Value) (key store.Key) {
+	key.ID, _ = id.(string)
+	key.Scope, _ = scope.(string)
+	return key
 }

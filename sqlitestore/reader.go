@@ -27,7 +27,8 @@ func newReader(path, mode string) (*reader, error) {
 		{&r.read, "SELECT " + columns + " FROM chttp_record WHERE id = ? AND scope = ?"},
 		{&r.chunks, `SELECT 1, blobs & 0xffffffff, oplog FROM chttp_record WHERE id = ?1 AND scope = ?2 AND oplog IS NOT NULL
 			UNION ALL SELECT n, sum, data FROM chttp_chunk WHERE id = ?1 AND scope = ?2 ORDER BY 1`},
-		{&r.due, "SELECT " + columns + " FROM chttp_record WHERE state <= 2 AND (due, id, scope) > (?, ?, ?) ORDER BY due, id, scope LIMIT ?"},
+		{&r.due, `SELECT due, id, scope FROM chttp_record INDEXED BY chttp_due WHERE state <= 2 AND (due, id, scope) > (?, ?, ?)
+			ORDER BY due, id, scope`},
 		{&r.facts, "SELECT name, sum, value FROM chttp_fact"},
 	} {
 		if *p.st, err = c.keep(p.sql); err != nil {

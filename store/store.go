@@ -9,20 +9,30 @@
 //   - Commit is atomic, durable and ordered. When it returns nil, everything in the batch that was not refused survives the
 //     death of the process and of the machine, and so does every batch committed before it. After a crash the store holds whole
 //     batches, a prefix of those that were committed.
+//
 //   - The unit of conflict is one Change with its children: done, or refused as a whole, and the other changes of the batch go on.
+//
 //   - A Change names the record's Run and Version, and is done only when it is the next version of that very run. So a chunk once
 //     written is never written again, an update never makes a record, and a run whose record was forgotten, replaced or claimed
 //     cannot touch what is there now.
+//
 //   - Commit is idempotent: a Change that is already there, same run and version, is done again without effect and reported Done, and
 //     so is a Forget whose record is gone. That is how a caller finds out what became of a batch whose Commit answered ErrUnknown: it
 //     commits the same batch again before any other. A version of a run is only ever made by one change, so a record of the same run at
 //     that version or a later one has it; a store compares no more than that.
+//
 //   - The floor never falls. A Change that inserts with At at or below the floor, as it stands inside that commit, is Stale, whatever
 //     is stored there, unless it is already there itself.
+//
 //   - A finished record is deleted only by a sweep, in a commit in which the floor (Certified records) or the batch's clock (others) has
 //     reached its Bound; an unfinished one only by Forget. A sweep passes over what the same batch changed, so that the batch finds it
 //     there when it is committed again.
+//
 //   - Safety never rests on clocks. Times are the caller's and are only compared.
+//
+//   - What is read is what was committed. A record that the disk has changed, or that cannot be read, is an error that names it: Due and List
+//     return a *DamagedError beside the records that are sound, Read and Chunks in place of what they were asked for. It is in nobody's way.
+//     Where Commit has to read such a record, it is refused with one.
 //
 // A Store is safe for concurrent use. Reads see every batch whose Commit has returned. What a call returns is the caller's own. Keys,
 // names and values are bytes that come back as they were, except that an empty Print, Head, Oplog, Tail or Chunk and none are one.
@@ -32,6 +42,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // Errors of a store. Every other error of Commit means that certainly nothing of the batch was done.
@@ -47,6 +58,23 @@ var (
 	// ErrNotFound: there is no such record.
 	ErrNotFound = errors.New("no such record")
 )
+
+// DamagedError names records that are not what was committed, or cannot be read. Nothing of them is returned.
+type DamagedError struct {
+	Keys []Key // at least one; of a damaged key, what is left of it
+	Err  error // what is wrong with the first, and what to do
+}
+
+// Error is the text of Err, and how many there are besides.
+func (e *DamagedError) Error() string {
+	if more := len(e.Keys) - 1; more > 0 {
+		return fmt.Sprintf("%v (and %d more)", e.Err, more)
+	}
+	return e.Err.Error()
+}
+
+// Unwrap returns Err.
+func (e *DamagedError) Unwrap() error { return e.Err }
 
 // Key names a record: the id of an execution within its scope. The node's own functions and messages have the scope "".
 type Key struct {
@@ -245,10 +273,12 @@ type Store interface {
 	// Chunks returns the whole oplog of key in order, number 1 included if it is not empty. Of a missing record: none.
 	Chunks(ctx context.Context, key Key) ([]Chunk, error)
 
-	// Due returns the first limit records that are Running or Waiting behind the cursor, ordered by (Due, ID, Scope).
+	// Due returns the first limit records that are Running or Waiting behind the cursor, ordered by (Due, ID, Scope). Damaged ones do not
+	// count: it goes on behind them, and returns what it found together with a *DamagedError.
 	Due(ctx context.Context, after Cursor, limit int) ([]*Record, error)
 
-	// List returns records for people, whole, ordered by (ID, Scope).
+	// List returns records for people, whole, ordered by (ID, Scope), and names damaged ones as Due does. Where q selects by what is damaged,
+	// it may not find them.
 	List(ctx context.Context, q Query) ([]*Record, error)
 
 	// Facts returns all facts.
