@@ -26,7 +26,10 @@ type scanner struct {
 	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
 	next    int64              // it sleeps until then; 0: it does not sleep
 
-	unread map[store.Key]int // whose oplog could not be read, and how often
+	unread  map[store.Key]int  // whose oplog could not be read, and how often
+	damaged map[store.Key]bool // named in the log
+	again   time.Duration      // after which what is damaged was last looked at again
+	looking bool               // it will be
 }
 
 // roomWait is how long the scanner waits for room before it looks again in any case.
@@ -108,7 +111,7 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 	s.rewound, s.gone, s.next = false, make(map[store.Key]bool), 0
 	s.mu.Unlock()
 	page, err := n.store.Due(ctx, cursor, scanPage)
-	if err != nil {
+	if err != nil && !s.passOver(n, err) {
 		return n.unreadable(ctx, err)
 	}
 	for _, r := range page {
@@ -156,6 +159,47 @@ func (n *Node) unreadable(ctx context.Context, err error) time.Duration {
 		n.opt.Logger.Error("chttp: cannot read what is due; trying again", "err", err)
 	}
 	return time.Second
+}
+
+// passOver leaves alone what a store names as damaged, and what is behind it goes on (I8); false when err names nothing. In
+// case that only the reading failed it is looked at again, after pauses that double.
+func (s *scanner) passOver(n *Node, err error) bool {
+	var damaged *store.DamagedError
+	if !errors.As(err, &damaged) {
+		return false
+	}
+	s.report(n, damaged)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.looking {
+		return true
+	}
+	s.looking, s.again = true, min(max(time.Second, 2*s.again), time.Hour)
+	time.AfterFunc(s.again, func() {
+		s.mu.Lock()
+		s.looking = false
+		s.mu.Unlock()
+		s.later(0)
+	})
+	return true
+}
+
+// report names damaged records in the log, each once.
+func (s *scanner) report(n *Node, damaged *store.DamagedError) {
+	s = n.lanes[0] // the lanes find the same
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range damaged.Keys {
+		if s.damaged[key] {
+			continue
+		}
+		if s.damaged == nil {
+			s.damaged = make(map[store.Key]bool)
+		}
+		s.damaged[key] = true
+		n.opt.Logger.Error("chttp: a stored record is damaged: it does not go on, and all others do; stop the process and restore the store",
+			"id", key.ID, "scope", key.Scope, "err", damaged.Err)
+	}
 }
 
 // unreadTries is how often an oplog is read, after pauses that double from a second on, before its execution is parked: that is
@@ -281,7 +325,10 @@ func (n *Node) unparkRegistered(ctx context.Context) error {
 	q := store.Query{States: []store.State{store.Parked}, Limit: scanPage}
 	for {
 		page, err := n.store.List(ctx, q)
-		if err != nil {
+		var damaged *store.DamagedError
+		if errors.As(err, &damaged) {
+			n.lanes[0].report(n, damaged)
+		} else if err != nil {
 			return err
 		}
 		for _, r := range page {
