@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,15 +16,6 @@ import (
 	"github.com/certifiedhttp/chttp/store"
 	"github.com/certifiedhttp/chttp/storetest"
 )
-
-func TestMain(m *testing.M) {
-	if path := os.Getenv(victimEnv); path != "" {
-		victim(path)
-	}
-	// Each check of the model opens stores on disk; -rapid.checks asks for more.
-	flag.Set("rapid.checks", "40")
-	os.Exit(m.Run())
-}
 
 var ctx = context.Background()
 
