@@ -14,7 +14,7 @@ import (
 // encode parks the execution. It panics outside an execution.
 func Persist[T any](ctx context.Context, name string, fn func() T) T {
 	var v T
-	if persist(ctx, name, func() any { v = fn(); return v }, &v) {
+	if persist(ctx, name, func() any { return fn() }, &v) {
 		return v
 	}
 	return fn() // A goroutine that is not ours, in an execution that stops: nothing of it will count.
