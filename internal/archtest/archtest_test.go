@@ -106,6 +106,11 @@ var examples = []struct {
 	{"imports", "driver, another database", source{"sqlitestore/a.go", `import "github.com/mattn/go-sqlite3"`}, "package in sqlitestore"},
 	{"imports", "suite, driver", source{"storetest/a.go", `import "github.com/certifiedhttp/chttp/sqlitestore"`}, "imports the driver"},
 	{"imports", "suite, anything else", source{"storetest/a.go", `import "pgregory.net/rapid"`}, ""},
+	{"imports", "test helpers, root", source{"chttptest/a.go", `import "github.com/certifiedhttp/chttp"`}, ""},
+	{"imports", "test helpers, memory", source{"chttptest/a.go", `import "github.com/certifiedhttp/chttp/memstore"`}, ""},
+	{"imports", "test helpers, the project's own", source{"chttptest/a.go", `import "github.com/certifiedhttp/chttp/internal/record"`}, ""},
+	{"imports", "test helpers, a database", source{"chttptest/a.go", `import "github.com/certifiedhttp/chttp/sqlitestore"`}, "package in chttptest"},
+	{"imports", "test helpers, others' packages", source{"chttptest/a.go", `import "go.uber.org/goleak"`}, "package in chttptest"},
 	{"imports", "cgo", source{"admin/a.go", `import "C"`}, "imports C"},
 
 	{"commands", "library", source{"a.go", `import "github.com/certifiedhttp/chttp/cmd/chttp"`}, "imports the command"},

@@ -8,8 +8,8 @@ import (
 // Module is the path of this repository's module.
 const Module = "github.com/certifiedhttp/chttp"
 
-// imports says what a package may import beside the standard library: these packages and those below them. A package that is not named
-// is free, as are tests.
+// imports says what a package may import beside the standard library: these packages and those below them, but of the root package only
+// itself. A package that is not named is free, as are tests.
 var imports = map[string][]string{
 	".": {
 		Module + "/store", Module + "/internal/record", Module + "/internal/probe",
@@ -21,6 +21,7 @@ var imports = map[string][]string{
 	"internal/archtest": {},
 	"memstore":          {Module + "/store"},
 	"sqlitestore":       {Module + "/store", "modernc.org/sqlite", "golang.org/x/sys"},
+	"chttptest":         {Module, Module + "/store", Module + "/memstore", Module + "/internal"},
 }
 
 // drivers implement package store. The suite that proves them, storetest, knows none of them.
@@ -64,10 +65,10 @@ func std(path string) bool {
 	return !strings.Contains(first, ".")
 }
 
-// within tells whether path is one of roots or lies below one.
+// within tells whether path is one of roots or lies below one. Nothing lies below the root package.
 func within(path string, roots []string) bool {
 	for _, r := range roots {
-		if path == r || strings.HasPrefix(path, r+"/") {
+		if path == r || r != Module && strings.HasPrefix(path, r+"/") {
 			return true
 		}
 	}
