@@ -1,0 +1,6 @@
+// Package chttptest helps tests of what is built on package chttp. Nothing in it opens a socket, and time may be that of a testing/synctest
+// bubble.
+//
+// A Network is an in-memory network between real net/http clients and servers. It loses, doubles, delays and breaks requests and answers as
+// real networks do, above all the answer after the work was done; what a request meets is drawn from a seed, or said by the test.
+package chttptest

@@ -1,0 +1,10 @@
+package chttptest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain fails when a goroutine is left over.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
