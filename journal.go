@@ -225,29 +225,40 @@ func (j *journal) commit(b *store.Batch, xs []*execution, again bool) {
 		}
 	case errors.Is(err, store.ErrFull):
 		j.noRoom(b, xs, err)
+	case !j.healthy(b):
+		j.noRoom(b, xs, err)
+	case len(b.Acks)+len(b.Facts) > 0 || b.Floor != 0 || b.Sweep != 0: // Any of them may be what is refused.
+		j.aside(b)
+		if len(xs) > 0 {
+			j.commit(&store.Batch{Token: b.Token, Now: b.Now, Changes: b.Changes}, xs, false)
+		}
 	case len(xs) > 1:
 		// Refused, certainly not done: halve until the offender stands alone.
 		half := len(xs) / 2
-		rest := *b
-		rest.Acks, rest.Facts, rest.Floor, rest.Sweep = nil, nil, 0, 0
-		first := rest
+		first, rest := *b, *b
 		first.Changes, rest.Changes = b.Changes[:half], b.Changes[half:]
-		if !j.healthy(b) {
-			j.noRoom(b, xs, err)
-			return
-		}
-		j.keep(b.Facts)
-		j.dropped = j.dropped || len(b.Acks) > 0
 		j.commit(&first, xs[:half], false)
 		j.commit(&rest, xs[half:], false)
-	case len(xs) == 1 && j.healthy(b):
-		if !again { // What was in the way, such as a transaction of the application, may be gone.
-			j.commit(b, xs, true)
-			return
-		}
-		xs[0].refused(&b.Changes[0], err)
+	case !again: // What was in the way, such as a transaction of the application, may be gone.
+		j.commit(b, xs, true)
 	default:
-		j.noRoom(b, xs, err)
+		xs[0].refused(&b.Changes[0], err)
+	}
+}
+
+// aside takes from a batch that was refused what belongs to no execution. Acknowledgements are sent again by their clients (A4), the
+// floor is raised another time; facts are tried once more by themselves.
+func (j *journal) aside(b *store.Batch) {
+	j.dropped = j.dropped || len(b.Acks) > 0
+	if len(b.Facts) == 0 {
+		return
+	}
+	switch _, err := j.attempt(&store.Batch{Token: b.Token, Now: b.Now, Facts: b.Facts}); {
+	case err == nil:
+	case j.healthy(b):
+		j.node.opt.Logger.Error("chttp: the store refuses what was learned of peers; it will be learned again", "err", err)
+	default:
+		j.keep(b.Facts)
 	}
 }
 

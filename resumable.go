@@ -278,7 +278,7 @@ func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.
 			return nil, 0, ErrNotFound
 		case err != nil:
 			n.unwatch(w)
-			return nil, 0, err
+			return nil, 0, fmt.Errorf("%w: %w", errUnread, err)
 		case r != nil && (r.State.Finished() || r.State == store.Parked):
 			n.unwatch(w)
 			t, err := record.ParseTail(r.Tail)
@@ -314,8 +314,12 @@ func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.
 }
 
 // Cancel asks the execution to end: its context is cancelled with ErrCanceled and why, from the first operation that is not yet
-// recorded; what it then does is up to the function. It returns when that is durable, or ErrNotFound.
+// recorded; what it then does is up to the function. It returns when that is durable, or ErrNotFound. In an execution's context it is an
+// operation of that execution.
 func (e *Execution[Out]) Cancel(ctx context.Context, why string) error {
+	if s, _, err := inside(ctx, "cancel", e.id); err == nil {
+		return s.cancel(ctx, e.node, e.id, why)
+	}
 	if err := e.node.cancel(ctx, store.Key{ID: e.id}, why); err != nil {
 		return &Error{Op: "cancel", ID: e.id, Err: err}
 	}

@@ -268,7 +268,10 @@ func (op *operation) send(ctx context.Context, list []*outbound) error {
 			if !x.flush() { // What this execution sent itself may have the id.
 				return op.stopping()
 			}
-			if err := x.node.taken(ctx, o.key, o.print); err != nil {
+			switch err := x.node.taken(ctx, o.key, o.print); {
+			case errors.Is(err, errUnread):
+				return op.unread(err)
+			case err != nil:
 				return refuse(o, err)
 			}
 		case i == 0:

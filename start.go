@@ -90,7 +90,7 @@ func (n *Node) taken(ctx context.Context, id ID, print []byte) error {
 		return nil
 	}
 	if err != nil {
-		return notDone(err)
+		return fmt.Errorf("%w: %w", errUnread, err)
 	}
 	return samePrint(r.Print, print)
 }
@@ -112,7 +112,10 @@ func (s *scope) startChild(ctx context.Context, function string, id ID, head *re
 			if !x.flush() { // What this execution began itself may have the id.
 				return "", op.stopping()
 			}
-			if err := x.node.taken(ctx, id, print); err != nil {
+			switch err := x.node.taken(ctx, id, print); {
+			case errors.Is(err, errUnread):
+				return "", op.unread(err)
+			case err != nil:
 				err = &Error{Op: "start", Name: function, ID: id, Err: err}
 				if err := op.note(&record.Entry{Phase: record.Whole, Err: x.node.flatten(err)}); err != nil {
 					return "", err
@@ -159,6 +162,8 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 		switch {
 		case err != nil && ctx.Err() != nil:
 			e.Err = s.x.node.flatten(&Error{Op: "wait", ID: id, Err: ending(ctx)})
+		case errors.Is(err, errUnread):
+			return op.unread(err)
 		case err != nil:
 			e.Err = s.x.node.flatten(&Error{Op: "wait", ID: id, Err: err})
 		case state == store.Parked:
@@ -176,116 +181,10 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 	return op.decode(op.end.Data, p)
 }
 
-// cancel asks the execution of key to end.
-func (n *Node) cancel(ctx context.Context, key store.Key, why string) error {
-	for {
-		x := n.resident(key)
-		if x == nil {
-			lock := n.stripe(key)
-			lock.Lock()
-			r, err := n.store.Read(ctx, key)
-			if err != nil || r.State.Finished() {
-				lock.Unlock()
-				if errors.Is(err, store.ErrNotFound) {
-					return ErrNotFound
-				}
-				return err
-			}
-			x, err = n.restore(ctx, r)
-			if errors.Is(err, errUnread) {
-				lock.Unlock()
-				return notDone(err)
-			}
-			if n.resident(key) != nil || !n.enter(x) {
-				lock.Unlock()
-				select {
-				case <-ctx.Done():
-					return unknownOutcome(context.Cause(ctx))
-				case <-time.After(lazyFlush):
-				}
-				continue
-			}
-			lock.Unlock()
-			if err != nil || r.State == store.Parked || !n.running() {
-				return n.cancelIdle(ctx, x, why, r.State == store.Parked)
-			}
-			defer x.begin()
-		}
-		if x.requestCancel(why) {
-			if !x.flush() {
-				continue
-			}
-			return nil
-		}
-		if err := n.settled(ctx, key); err != nil {
-			return err
-		}
-	}
-}
-
-// requestCancel notes the cancellation and, unless the run is still replaying, ends its context. False: x is leaving memory.
-func (x *execution) requestCancel(why string) bool {
-	x.mu.Lock()
-	if x.stop != nil || x.leaving {
-		x.mu.Unlock()
-		return false
-	}
-	if x.canceled != nil {
-		x.mu.Unlock()
-		return true
-	}
-	x.canceled = &why
-	x.chunk = record.AppendEntry(x.chunk, &record.Entry{Phase: record.Cancel, Data: []byte(why)})
-	x.touch()
-	live := x.active && !x.replaying
-	x.applied = live
-	x.mu.Unlock()
-	if live {
-		x.cancel(cancellation(why))
-	}
-	return true
-}
-
-// cancelIdle cancels what no run is under way for: what is parked ends canceled, the rest finds it recorded.
-func (n *Node) cancelIdle(ctx context.Context, x *execution, why string, parked bool) error {
-	if parked {
-		x.finish(&result{
-			state: store.Canceled, bound: n.now().Add(n.opt.Retention).UnixMilli(),
-			tail: &record.Tail{Err: n.flatten(cancellation(why))},
-		})
-		return n.settled(ctx, x.key)
-	}
-	x.mu.Lock()
-	x.canceled = &why
-	x.chunk = record.AppendEntry(x.chunk, &record.Entry{Phase: record.Cancel, Data: []byte(why)})
-	x.leaving = true
-	x.touch()
-	x.mu.Unlock()
-	return n.settled(ctx, x.key)
-}
-
-// settled waits until what leaves memory has left it.
-func (n *Node) settled(ctx context.Context, key store.Key) error {
-	for x := n.resident(key); x != nil; x = n.resident(key) {
-		x.mu.Lock()
-		g := x.group
-		leaving := x.leaving || x.stop != nil
-		x.mu.Unlock()
-		if !leaving {
-			return nil
-		}
-		if g != nil {
-			if err := n.journal.wait(ctx, g); err != nil {
-				return unknownOutcome(err)
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return unknownOutcome(context.Cause(ctx))
-		case <-time.After(time.Millisecond):
-		}
-	}
-	return nil
+// unread stops the run, to be tried again like one that crashed: that the store cannot be read is no result of op.
+func (op *operation) unread(err error) error {
+	op.scope.x.halt(&stop{cause: err, crash: err.Error()})
+	return op.stopping()
 }
 
 // Lookup returns what is known of one of the node's own executions: a function's or a sent message's. It returns ErrNotFound for an
@@ -323,6 +222,9 @@ func (s *scope) lookup(ctx context.Context, n *Node, id ID) (Info, error) {
 			return Info{}, op.stopping()
 		}
 		i, err := n.Lookup(context.WithoutCancel(context.WithValue(ctx, envKey{}, &noEnv)), id)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return Info{}, op.unread(err)
+		}
 		f.Err = s.x.node.flatten(i.Err)
 		i.Err = nil
 		f.Info = i
