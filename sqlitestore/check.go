@@ -50,7 +50,7 @@ func checkStructure(ctx context.Context, r *reader) error {
 
 func checkNode(ctx context.Context, r *reader) error {
 	n := 0
-	err := r.each(ctx, "SELECT "+nodeColumns+" FROM chttp_node", func(row []driver.Value) error {
+	err := r.each(ctx, nodeSQL, func(row []driver.Value) error {
 		n++
 		_, err := scanNode(row)
 		return err

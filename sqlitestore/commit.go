@@ -13,7 +13,7 @@ import (
 func (w *writer) commit(b *store.Batch, careful bool) (*store.Report, error) {
 	report := &store.Report{Results: make([]store.Result, len(b.Changes))}
 	err := w.transact(func() error {
-		n, err := w.readNode()
+		n, err := readNode(w.node)
 		if err != nil {
 			return err
 		}

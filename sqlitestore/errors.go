@@ -21,7 +21,7 @@ var (
 	// ErrCorrupt: the file is damaged. What was read from it cannot be relied upon.
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrReadOnly: the store was opened with OpenReader.
-	ErrReadOnly = errors.New("store is open for reading only")
+	ErrReadOnly = store.ErrReadOnly
 )
 
 // code returns the extended result code of SQLite that err carries, or 0.

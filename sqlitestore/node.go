@@ -17,7 +17,8 @@ type node struct {
 	floored     bool // a first join has given the floor
 }
 
-const nodeColumns = "name, secret, incarnation, floor, sum"
+// nodeSQL selects it.
+const nodeSQL = "SELECT name, secret, incarnation, floor, sum FROM chttp_node"
 
 func (n *node) token() store.Token { return store.Token{Node: n.name, Incarnation: n.incarnation} }
 
@@ -47,10 +48,10 @@ func scanNode(row []driver.Value) (node, error) {
 	return n, nil
 }
 
-// readNode reads the node inside the transaction.
-func (w *writer) readNode() (n node, err error) {
+// readNode reads the node with a statement of nodeSQL.
+func readNode(st *stmt) (n node, err error) {
 	found := 0
-	err = w.node.query(context.Background(), func(row []driver.Value) error {
+	err = st.query(context.Background(), func(row []driver.Value) error {
 		found++
 		n, err = scanNode(row)
 		return err

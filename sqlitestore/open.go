@@ -49,14 +49,14 @@ func Open(path string) (*Store, error) {
 	return s, nil
 }
 
-// OpenReader opens the store in the file at path to look at it, also while a process has it open: it takes no lock, and Commit
-// and Join return ErrReadOnly.
+// OpenReader opens the store in the file at path to look at it, also while a process has it open, which goes on undisturbed: it takes
+// no lock, Commit returns ErrReadOnly, and so does Join, with the identity of the node that chttp.New needs to look.
 func OpenReader(path string) (*Store, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := newStore(path, "ro")
+	s := newStore(path, readOnly)
 	c, err := connect(path, s.mode)
 	if err != nil {
 		return nil, s.explain("open store "+path, s.openError(err))
@@ -183,7 +183,7 @@ func (s *Store) classify(c *conn) (int64, error) {
 		return 0, s.openError(err)
 	}
 	switch {
-	case id == 0 && version == 0 && objects == 0 && s.mode != "ro":
+	case id == 0 && version == 0 && objects == 0 && s.mode != readOnly:
 		return 0, nil
 	case id != applicationID:
 		return 0, fmt.Errorf("%w: %s is an SQLite database of another application; name another file, or open the store "+

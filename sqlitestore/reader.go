@@ -11,7 +11,7 @@ import (
 // reader is one connection that reads. In WAL mode it sees the last commit before each of its statements and waits for nobody.
 type reader struct {
 	*conn
-	read, chunks, due, facts *stmt
+	read, chunks, due, facts, node *stmt
 }
 
 func newReader(path, mode string) (*reader, error) {
@@ -30,6 +30,7 @@ func newReader(path, mode string) (*reader, error) {
 		{&r.due, `SELECT due, id, scope FROM chttp_record INDEXED BY chttp_due WHERE state <= 2 AND (due, id, scope) > (?, ?, ?)
 			ORDER BY due, id, scope`},
 		{&r.facts, "SELECT name, sum, value FROM chttp_fact"},
+		{&r.node, nodeSQL},
 	} {
 		if *p.st, err = c.keep(p.sql); err != nil {
 			c.Close()

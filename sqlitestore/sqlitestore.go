@@ -24,6 +24,9 @@ const (
 
 	// DefaultListLimit is how many records List returns when the query says nothing.
 	DefaultListLimit = 100
+
+	// readOnly is the mode of SQLite in which a reader opens the file.
+	readOnly = "ro"
 )
 
 // filePragmas are set on the writer's connection, the first two for ever in the file.
@@ -72,6 +75,9 @@ func (s *Store) Join(ctx context.Context, floor int64) (store.Identity, error) {
 	if err := ctx.Err(); err != nil {
 		return store.Identity{}, err
 	}
+	if s.mode == readOnly {
+		return s.identify(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.writable(); err != nil {
@@ -80,6 +86,22 @@ func (s *Store) Join(ctx context.Context, floor int64) (store.Identity, error) {
 	id, err := s.w.join(floor)
 	return id, s.explain("join", err)
 }
+
+// identify returns what the file says of its node, and ErrReadOnly.
+func (s *Store) identify(ctx context.Context) (id store.Identity, err error) {
+	err = s.withReader(ctx, func(r *reader) error {
+		n, err := readNode(r.node)
+		id = store.Identity{Store: n.name, Secret: n.secret, Floor: n.floor}
+		return err
+	})
+	if err != nil {
+		return store.Identity{}, s.explain("read the node", err)
+	}
+	return id, s.reading()
+}
+
+// reading is the error of a call that would write.
+func (s *Store) reading() error { return fmt.Errorf("%s: %w", s.path, ErrReadOnly) }
 
 // Commit implements store.Store.
 func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, error) {
@@ -109,7 +131,7 @@ func (s *Store) writable() error {
 	default:
 	}
 	if s.w == nil {
-		return fmt.Errorf("%s: %w", s.path, ErrReadOnly)
+		return s.reading()
 	}
 	return nil
 }

@@ -255,12 +255,6 @@ func TestAReaderLooksAtALiveStore(t *testing.T) {
 		t.Error(err)
 	}
 	check(t, r)
-	if _, err := r.Commit(ctx, &store.Batch{Token: token}); !errors.Is(err, sqlitestore.ErrReadOnly) {
-		t.Errorf("commit: %v", err)
-	}
-	if _, err := r.Join(ctx, 0); !errors.Is(err, sqlitestore.ErrReadOnly) {
-		t.Errorf("join: %v", err)
-	}
 	s.Close()
 	if _, err := r.Read(ctx, store.Key{ID: "a"}); err != nil {
 		t.Errorf("after the writer's close: %v", err)
@@ -271,6 +265,22 @@ func TestAReaderLooksAtALiveStore(t *testing.T) {
 	}
 	defer closed.Close()
 	check(t, closed)
+}
+
+func TestReader(t *testing.T) {
+	path := ""
+	storetest.RunReader(t,
+		func(t *testing.T) store.Store {
+			path = newPath(t)
+			return open(t, path)
+		},
+		func(t *testing.T, _ store.Store) store.Store {
+			r, err := sqlitestore.OpenReader(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		})
 }
 
 func TestTheApplicationMayKeepTablesInTheFile(t *testing.T) {

@@ -38,7 +38,7 @@ func newWriter(c *conn) (*writer, error) {
 		{&w.rollback, "ROLLBACK"},
 		{&w.savepoint, "SAVEPOINT change"},
 		{&w.undo, "ROLLBACK TO change"},
-		{&w.node, "SELECT " + nodeColumns + " FROM chttp_node"},
+		{&w.node, nodeSQL},
 		{&w.setNode, "UPDATE chttp_node SET incarnation = ?, floor = ?, sum = ?"},
 		{&w.insert, `INSERT INTO chttp_record (id, scope, run, version, state, certified, chunked, created, due, bound,
 			fixed, moved, blobs, function, print, tail, head, oplog)
@@ -68,7 +68,7 @@ func newWriter(c *conn) (*writer, error) {
 			return nil, err
 		}
 	}
-	_, err := w.readNode()
+	_, err := readNode(w.node)
 	return w, err
 }
 
@@ -97,7 +97,7 @@ func (w *writer) transact(do func() error) error {
 func (w *writer) join(floor int64) (store.Identity, error) {
 	var n node
 	err := w.transact(func() (err error) {
-		if n, err = w.readNode(); err != nil {
+		if n, err = readNode(w.node); err != nil {
 			return err
 		}
 		n.incarnation++

@@ -57,6 +57,8 @@ var (
 	ErrClosed = errors.New("store is closed")
 	// ErrNotFound: there is no such record.
 	ErrNotFound = errors.New("no such record")
+	// ErrReadOnly: the store is open for reading only. Nothing was done.
+	ErrReadOnly = errors.New("store is open for reading only")
 )
 
 // DamagedError names records that are not what was committed, or cannot be read. Nothing of them is returned.
@@ -261,7 +263,8 @@ type Query struct {
 
 // Store is a node's durable memory. See the package comment for what it promises.
 type Store interface {
-	// Join makes the caller the node, fencing whoever was it before. floor is used as the floor of a store that has none yet.
+	// Join makes the caller the node, fencing whoever was it before. floor is used as the floor of a store that has none yet. A store that
+	// is open for reading only changes nothing: it returns what it knows of the node, without a token, together with ErrReadOnly.
 	Join(ctx context.Context, floor int64) (Identity, error)
 
 	// Commit does b. It must not be abandoned half-way: a ctx that ends during the call has no influence on it.
