@@ -19,6 +19,7 @@ var imports = map[string][]string{
 	"internal/record":   {},
 	"internal/probe":    {Module + "/internal/record"},
 	"internal/archtest": {},
+	"internal/conform":  {"github.com/dunglas/httpsfv"}, // it judges the root package from outside
 	"memstore":          {Module + "/store"},
 	"sqlitestore":       {Module + "/store", "modernc.org/sqlite", "golang.org/x/sys"},
 	"chttptest":         {Module, Module + "/store", Module + "/memstore", Module + "/internal"},
