@@ -85,7 +85,8 @@ func Call(ctx context.Context, req *http.Request) (*http.Response, error) {
 	if c.key, err = ownKey(req, policy); err != nil {
 		return nil, &Error{Op: "call", Name: c.name, Err: notDone(err)}
 	}
-	op, err := s.enter(ctx, record.Call, c.name, requestPrint(req, c.body))
+	seen := x.shown(ctx, func() []byte { return requestText(req, c.body) })
+	op, err := s.enter(seen, record.Call, c.name, requestPrint(req, c.body))
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ type Node struct {
 	opt          Options
 	store        store.Store
 	clock        func() time.Time
-	watcher      probe.Watcher // nil but in the project's own test helpers
+	watcher      probe.Watcher // nil but in the project's own test helpers, as is the next
+	registrar    probe.Registrar
 	id           store.Identity
 	idKey        []byte // derives message ids (C1)
 	caps         *capabilities
@@ -84,6 +85,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
 	}
 	n.watcher, _ = s.(probe.Watcher)
+	n.registrar, _ = s.(probe.Registrar)
 	n.floor.Store(id.Floor)
 	n.runs.Store(id.Token.Incarnation << 32)
 	n.journal = newJournal(n)

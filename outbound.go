@@ -1,6 +1,7 @@
 package chttp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -170,4 +171,29 @@ func validField(name, value string) bool {
 func requestPrint(req *http.Request, body []byte) []byte {
 	return fingerprint(method(req), req.URL.Scheme+"://"+req.URL.Host+req.URL.EscapedPath(), req.URL.RawQuery,
 		req.Header.Get(headerContentType), req.Header.Get("Content-Encoding"), body)
+}
+
+// requestText shows what requestPrint is of.
+func requestText(req *http.Request, body []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "%s %s\n", method(req), req.URL)
+	for _, name := range [...]string{headerContentType, "Content-Encoding"} {
+		if v := req.Header.Get(name); v != "" {
+			fmt.Fprintf(&b, "%s: %s\n", name, v)
+		}
+	}
+	b.WriteByte('\n')
+	b.Write(body)
+	return b.Bytes()
+}
+
+// outboundText is requestText for what is sent.
+func outboundText(list []*outbound) []byte {
+	var b bytes.Buffer
+	for _, o := range list {
+		m := o.message
+		b.Write(requestText(&http.Request{Method: m.method, URL: m.url, Header: m.header}, m.body))
+		b.WriteByte('\n')
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

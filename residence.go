@@ -17,6 +17,9 @@ func (n *Node) newExecution(key store.Key, reg *registration, head *record.Head,
 		node: n, key: key, reg: reg, head: head, print: print, created: now, due: now,
 		run: n.runs.Add(1), state: store.Running, stopped: make(chan struct{}),
 	}
+	if n.registrar != nil {
+		x.run, x.created = n.registrar.Born(key.Scope, key.ID, x.run, x.created)
+	}
 	x.headBytes = head.Append(make([]byte, 0, 128+len(head.Input)+len(head.Body)))
 	x.size = len(x.headBytes)
 	return x

@@ -199,7 +199,7 @@ func (f *Function[In, Out]) Call(ctx context.Context, in In) (Out, error) {
 	if err != nil {
 		return out, &Error{Op: "call", Name: f.name, Err: notDone(fmt.Errorf("the input cannot be recorded: %w", err))}
 	}
-	op, err := s.enter(ctx, record.Function, f.name, inputPrint(f.name, input))
+	op, err := s.enter(s.x.shown(ctx, func() []byte { return input }), record.Function, f.name, inputPrint(f.name, input))
 	if err != nil {
 		return out, err
 	}

@@ -108,14 +108,38 @@ var errTwoOperations = errors.New("two operations at once")
 // enter begins the operation at its place, or finds what earlier runs recorded of it. It returns only an error on a goroutine that is
 // not ours; otherwise it unwinds.
 func (s *scope) enter(ctx context.Context, kind record.Kind, name string, print []byte) (*operation, error) {
+	if s.x.node.watcher != nil {
+		s.ask(ctx, kind, name, print)
+	}
 	op, err := s.find(kind, name, print)
-	if err == nil {
-		op.sight(&probe.Sight{Moment: probe.Enter, Context: ctx})
-		if s.x.rehearsed && op.end == nil && kind != record.Branch && kind != record.Function {
-			return nil, op.frontier()
-		}
+	if err == nil && s.x.rehearsed && op.end == nil && kind != record.Branch && kind != record.Function {
+		return nil, op.frontier()
 	}
 	return op, err
+}
+
+// ask shows the project's own test helpers what the function asks for, before it is compared with what is recorded.
+func (s *scope) ask(ctx context.Context, kind record.Kind, name string, print []byte) {
+	x := s.x
+	op := &operation{scope: s, kind: kind, name: name, print: print}
+	x.mu.Lock()
+	stopping := x.stop != nil
+	if op.seq = s.next; op.seq < len(s.log) {
+		op.begin, op.end = s.log[op.seq].begin, s.log[op.seq].end
+	}
+	x.mu.Unlock()
+	if !stopping {
+		content, _ := ctx.Value(probe.Content{}).([]byte)
+		op.sight(&probe.Sight{Moment: probe.Enter, Context: ctx, Content: content})
+	}
+}
+
+// shown returns ctx with what a fingerprint is of, where somebody looks.
+func (x *execution) shown(ctx context.Context, content func() []byte) context.Context {
+	if x.node.watcher == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, probe.Content{}, content())
 }
 
 // sight shows the operation to the project's own test helpers.
@@ -124,7 +148,7 @@ func (op *operation) sight(s *probe.Sight) {
 	if x.node.watcher == nil {
 		return
 	}
-	s.Function, s.ID, s.Scope, s.Seq = x.reg.name, x.key.ID, op.scope.path, op.seq
+	s.Function, s.ID, s.Realm, s.Scope, s.Seq = x.reg.name, x.key.ID, x.key.Scope, op.scope.path, op.seq
 	s.Kind, s.Name, s.Print, s.Flush = op.kind, op.name, op.print, x.flush
 	switch {
 	case s.Moment == probe.Enter:

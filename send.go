@@ -232,7 +232,7 @@ func (s *scope) send(ctx context.Context, list []*outbound) ([]ID, error) {
 	if len(list) > 1 {
 		name = fmt.Sprintf("%s and %d more", name, len(list)-1)
 	}
-	op, err := s.enter(ctx, record.Send, name, h.Sum(nil))
+	op, err := s.enter(s.x.shown(ctx, func() []byte { return outboundText(list) }), record.Send, name, h.Sum(nil))
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ func (x *execution) child(function string, id ID, head *record.Head, print []byt
 	if after > 0 {
 		c.State, c.Due = store.Waiting, now+after.Milliseconds()
 	}
+	if r := x.node.registrar; r != nil {
+		c.Run, c.Created = r.Born("", id, c.Run, c.Created)
+	}
 	return c
 }
 
@@ -97,7 +100,7 @@ func (n *Node) taken(ctx context.Context, id ID, print []byte) error {
 
 // startChild is Start as an operation.
 func (s *scope) startChild(ctx context.Context, function string, id ID, head *record.Head, print []byte) (ID, error) {
-	op, err := s.enter(ctx, record.Start, function+"/"+id, print)
+	op, err := s.enter(s.x.shown(ctx, func() []byte { return head.Input }), record.Start, function+"/"+id, print)
 	if err != nil {
 		return "", err
 	}

@@ -20,7 +20,7 @@ type Moment int
 
 // The moments, in their order.
 const (
-	Enter Moment = iota // the function asks for the operation
+	Enter Moment = iota // the function asks for the operation; that it is the recorded one is not yet said
 	Note                // an entry is about to be recorded, and may be changed
 	Noted               // it is recorded, and not durable
 )
@@ -30,6 +30,7 @@ type Sight struct {
 	Moment
 	Function string // of the execution
 	ID       string // of the execution
+	Realm    string // the scope of that id: "" or a handler's and its caller's
 	Scope    string
 	Seq      int
 	Kind     record.Kind
@@ -40,6 +41,7 @@ type Sight struct {
 	Stray    bool            // with Enter: the goroutine is not one that the node started for the run
 	Line     string          // with Enter: file and line in the user's code
 	Context  context.Context // with Enter: what the function passed
+	Content  []byte          // with Enter: what Print is of, a request or an input, where there is one
 	Entry    *record.Entry   // with Note and Noted
 	Flush    func() bool     // waits until everything so far is durable
 }
@@ -47,4 +49,13 @@ type Sight struct {
 // Watcher is shown every operation of every execution, on the goroutine that does it. It may end that goroutine.
 type Watcher interface {
 	Watch(*Sight)
+}
+
+// Content is the key under which an operation's context carries what its fingerprint is of, where there is a Watcher.
+type Content struct{}
+
+// Registrar is told of each execution that a node makes, and may change its run and the time at which it was made, from which the ids of
+// its messages are derived: so they can be the same in a world that is played again.
+type Registrar interface {
+	Born(realm, id string, run uint64, created int64) (uint64, int64)
 }
