@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -105,6 +106,45 @@ func TestEveryCounterexampleIsOfARow(t *testing.T) {
 func TestP5HoldsWhereTheInequalityDoes(t *testing.T) {
 	if !sweep(2) {
 		t.Error("P5 and the inequality differ")
+	}
+}
+
+func TestEveryFaultHasATestInTheCode(t *testing.T) {
+	text, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| row | test |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	tested := map[string]bool{}
+	for l := range strings.Lines(table) {
+		if cells := strings.Split(l, "|"); len(cells) == 4 {
+			for name := range strings.SplitSeq(cells[1], ",") {
+				tested[strings.TrimSpace(name)] = true
+			}
+		}
+	}
+	for _, v := range rows() {
+		if name, _, _ := strings.Cut(v.name, " "); v.want != "" && !tested[name] {
+			t.Errorf("README.md names no test for %s", name)
+		}
+	}
+	code := ""
+	files, err := filepath.Glob("../../../*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code += string(b)
+	}
+	for _, name := range regexp.MustCompile("`(Test\\w+)`").FindAllStringSubmatch(table, -1) {
+		if !strings.Contains(code, "\nfunc "+name[1]+"(") {
+			t.Errorf("README.md names %s, which is not there", name[1])
+		}
 	}
 }
 
