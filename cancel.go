@@ -50,6 +50,9 @@ func (s *scope) cancel(ctx context.Context, n *Node, id ID, why string) error {
 
 // cancel asks the execution of key to end.
 func (n *Node) cancel(ctx context.Context, key store.Key, why string) error {
+	if n.looks {
+		return notDone(errReadOnly)
+	}
 	for {
 		x := n.resident(key)
 		if x == nil {

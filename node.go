@@ -35,6 +35,7 @@ type Node struct {
 	fence        sync.Once
 	fenceBy      error
 	ownTransport bool
+	looks        bool           // the store is open for reading only
 	lanes        [2]*scanner    // of executions that run user code, and of parcels
 	tasks        sync.WaitGroup // runs, branches and attempts under way
 	stripes      [256]sync.Mutex
@@ -60,8 +61,15 @@ const (
 // errStopped is what a node answers that no longer takes work.
 var errStopped = errors.New("the node has stopped: its Run has returned or was asked to; start the process again, or make a new node")
 
+// errReadOnly is what a node answers that is only to look.
+var errReadOnly = fmt.Errorf("%w, so this node looks and does nothing else; make one of a store that is open for writing", store.ErrReadOnly)
+
 // New makes a node of the store. It joins the store, which fences an earlier node on it, and starts nothing: messages and
 // executions are stored at once, and done while Run runs.
+//
+// Of a store that is open for reading only, such as sqlitestore.OpenReader opens beside a process that runs, it makes a node that looks
+// and disturbs nobody: Lookup, Attach, Wait for what has ended, CheckReplay and message URLs work; what would run or store something is
+// refused with store.ErrReadOnly, and nothing is done.
 func New(s store.Store, o *Options) (*Node, error) {
 	if s == nil {
 		return nil, errors.New("chttp: New: the store is nil; open one with sqlitestore.Open, or memstore.New in a test")
@@ -75,7 +83,8 @@ func New(s store.Store, o *Options) (*Node, error) {
 		clock = c.Now
 	}
 	id, err := s.Join(context.Background(), clock().Add(-opt.Linger).UnixMilli())
-	if err != nil {
+	looks := errors.Is(err, store.ErrReadOnly)
+	if err != nil && !looks {
 		return nil, fmt.Errorf("chttp: New: join the store: %w", err)
 	}
 	n := &Node{
@@ -83,6 +92,7 @@ func New(s store.Store, o *Options) (*Node, error) {
 		over: make(chan struct{}), fenced: make(chan struct{}), seed: maphash.MakeSeed(),
 		functions: make(map[string]*registration), residents: make(map[store.Key]*execution),
 		watchers: make(map[store.Key][]*watcher), ownTransport: o == nil || o.Transport == nil,
+		looks: looks,
 	}
 	n.watcher, _ = s.(probe.Watcher)
 	n.registrar, _ = s.(probe.Registrar)
@@ -162,6 +172,9 @@ func (n *Node) mistake() error {
 func (n *Node) Run(ctx context.Context) error {
 	if err := n.mistake(); err != nil {
 		return fmt.Errorf("chttp: Run: %w", err)
+	}
+	if n.looks {
+		return fmt.Errorf("chttp: Run: %w", errReadOnly)
 	}
 	if !n.phase.CompareAndSwap(phaseNew, phaseRunning) {
 		return errors.New("chttp: Run was called before on this node; make a new node to run again")
@@ -247,6 +260,9 @@ func lostStore(err error) *stop {
 func (n *Node) open() error {
 	if err := n.mistake(); err != nil {
 		return err
+	}
+	if n.looks {
+		return errReadOnly
 	}
 	select {
 	case <-n.fenced:

@@ -51,7 +51,10 @@ func (s *server) refuse(w http.ResponseWriter, in *inbound, r *refusal) {
 // read checks a request in the order that PROTOCOL 3 gives. The inbound of a refusal is as much of it as is known, perhaps nil.
 func (s *server) read(r *http.Request) (*inbound, *refusal) {
 	n := s.node
-	if err := n.open(); err != nil {
+	switch err := n.open(); {
+	case errors.Is(err, errReadOnly):
+		return s.named(r), &refusal{problemClosed.because(err), stateNone}
+	case err != nil:
 		return s.named(r), &refusal{problemClosed, stateNone}
 	}
 	if !n.running() {

@@ -283,6 +283,9 @@ func (n *Node) outcome(ctx context.Context, key store.Key) (*record.Tail, store.
 			n.unwatch(w)
 			t, err := record.ParseTail(r.Tail)
 			return t, r.State, err
+		case n.looks:
+			n.unwatch(w)
+			return nil, 0, fmt.Errorf("it has not ended: %w", errReadOnly)
 		}
 		select {
 		case e := <-w.c:

@@ -28,6 +28,8 @@ func (k *known) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		k.discover(w)
 	case path == wellKnown:
 		k.notAllowed(w, "GET, HEAD")
+	case k.node.looks && !read:
+		k.refuse(w, problemClosed.because(errReadOnly), &verdict{State: stateNone})
 	case path == pathAcks && r.Method == http.MethodPost:
 		k.bulk(w, r)
 	case path == pathAcks:
