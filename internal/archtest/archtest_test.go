@@ -83,6 +83,36 @@ func TestALinkThatLeadsNowhereIsFound(t *testing.T) {
 	check(t, bad, "docs/a.md: leads to gone.md")
 }
 
+func TestTestsThatDocumentsNameAreThere(t *testing.T) {
+	files, err := archtest.Load(os.DirFS(repository))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, err := archtest.TestNames(os.DirFS(repository), files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range bad {
+		t.Error(v)
+	}
+}
+
+func TestATestThatIsNotThereIsFound(t *testing.T) {
+	fsys := fstest.MapFS{
+		"a_test.go": {Data: []byte("package a\nfunc TestHere() {}\n")},
+		"README.md": {Data: []byte("`TestHere` `TestGone` TestOfNothing")},
+	}
+	files, err := archtest.Load(fsys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad, err := archtest.TestNames(fsys, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, bad, "README.md: names TestGone")
+}
+
 // A source is a file of an example: its path, and its text without the package clause.
 type source struct{ path, text string }
 
