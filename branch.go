@@ -86,6 +86,7 @@ func (x *execution) subscope(ctx context.Context, e *env, op *operation, fn func
 	path := fmt.Sprintf("%s/%d:%s", op.scope.path, op.seq, op.name)
 	x.mu.Lock()
 	s := &scope{x: x, path: path, log: x.log[path]}
+	x.rehearsal.opened(s)
 	x.mu.Unlock()
 	v, err := fn(context.WithValue(ctx, envKey{}, &env{scope: s, policy: e.policy}))
 	s.close()

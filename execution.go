@@ -23,8 +23,8 @@ type execution struct {
 	created   int64
 	certified bool
 	size      int
-	parcel    *parcel // a send's
-	rehearsed bool    // its replay has no effects, and stops where the oplog does
+	parcel    *parcel    // a send's
+	rehearsal *rehearsal // nil but in a replay without effects
 
 	life   context.Context // of the run under way: ends when it is stopped
 	end    context.CancelCauseFunc

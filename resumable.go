@@ -217,7 +217,10 @@ func (f *Function[In, Out]) Call(ctx context.Context, in In) (Out, error) {
 		}
 		end = s.x.subscope(ctx, e, op, func(ctx context.Context) (any, error) { return f.fn(ctx, seen) })
 		if end == nil {
-			return out, op.stopping()
+			if err := op.stopping(); err != nil || s.x.rehearsal == nil {
+				return out, err
+			}
+			return out, op.frontier()
 		}
 	}
 	if end.Err != nil {

@@ -89,7 +89,9 @@ func (x *execution) main(root *scope) {
 
 // crashText says how a run crashed, or "" if it did not.
 func crashText(p any, returned bool, x *execution) string {
-	switch {
+	switch h := x.rehearsal; {
+	case h != nil && !returned && h.unjudged(x):
+		return ""
 	case p != nil:
 		return fmt.Sprintf("panic: %v\n%s", p, panicStack())
 	case returned:
@@ -97,7 +99,7 @@ func crashText(p any, returned bool, x *execution) string {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.stop != nil || x.rehearsed {
+	if x.stop != nil {
 		return ""
 	}
 	return "runtime.Goexit was called (by t.FailNow, perhaps)"
@@ -130,20 +132,12 @@ func (x *execution) unwind(op, name string) error {
 }
 
 // ownFunctions are the outermost functions of the goroutines that chttp starts for runs.
-var ownFunctions = []string{packagePath + ".(*execution).main", packagePath + ".(*execution).branch", packagePath + ".(*execution).rehearsal"}
+var ownFunctions = []string{packagePath + ".(*execution).main", packagePath + ".(*execution).branch", packagePath + ".(*execution).rehearse"}
 
 // ownGoroutine tells whether the goroutine was started by chttp, for a run: only such a one may be ended from below.
 func ownGoroutine() bool {
-	pcs := make([]uintptr, 64)
-	for {
-		n := runtime.Callers(1, pcs)
-		if n < len(pcs) {
-			pcs = pcs[max(0, n-4):n]
-			break
-		}
-		pcs = make([]uintptr, 2*len(pcs))
-	}
-	frames := runtime.CallersFrames(pcs)
+	pcs := stack()
+	frames := runtime.CallersFrames(pcs[max(0, len(pcs)-4):])
 	for {
 		f, more := frames.Next()
 		for _, own := range ownFunctions {
@@ -154,6 +148,18 @@ func ownGoroutine() bool {
 		if !more {
 			return false
 		}
+	}
+}
+
+// stack returns the callers of its caller, all of them.
+func stack() []uintptr {
+	pcs := make([]uintptr, 64)
+	for {
+		n := runtime.Callers(2, pcs)
+		if n < len(pcs) {
+			return pcs[:n]
+		}
+		pcs = make([]uintptr, 2*len(pcs))
 	}
 }
 

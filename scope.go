@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/certifiedhttp/chttp/internal/probe"
@@ -83,6 +84,7 @@ type scope struct {
 	busy   *operation
 	steps  map[string]bool
 	closed bool
+	over   bool // a rehearsal has come to the end of its log
 }
 
 // operation is one operation at its place.
@@ -112,7 +114,7 @@ func (s *scope) enter(ctx context.Context, kind record.Kind, name string, print 
 		s.ask(ctx, kind, name, print)
 	}
 	op, err := s.find(kind, name, print)
-	if err == nil && s.x.rehearsed && op.end == nil && kind != record.Branch && kind != record.Function {
+	if err == nil && s.x.rehearsal != nil && op.end == nil && kind != record.Branch && kind != record.Function {
 		return nil, op.frontier()
 	}
 	return op, err
@@ -169,6 +171,10 @@ func (s *scope) find(kind record.Kind, name string, print []byte) (*operation, e
 		x.mu.Unlock()
 		return nil, x.unwind(kind.String(), name)
 	}
+	if s.over {
+		x.mu.Unlock()
+		return nil, (&operation{scope: s, kind: kind, name: name, print: print}).frontier()
+	}
 	if s.busy != nil || s.closed {
 		busy := s.busy
 		x.mu.Unlock()
@@ -193,8 +199,10 @@ func (s *scope) find(kind record.Kind, name string, print []byte) (*operation, e
 		op.scope = s
 		s.busy = op
 		s.next++
+		x.rehearsal.met(op)
 		if op.end != nil {
 			x.mu.Unlock()
+			s.replayed()
 			return op, nil
 		}
 		s.live()
@@ -204,6 +212,7 @@ func (s *scope) find(kind record.Kind, name string, print []byte) (*operation, e
 	s.log = append(s.log, op)
 	s.next++
 	s.busy = op
+	x.rehearsal.met(op)
 	s.live()
 	return op, nil
 }
@@ -246,15 +255,19 @@ func (x *execution) park(kind record.Kind, name, why string) error {
 // difference puts what was recorded beside what the function does now (I7).
 func (s *scope) difference(was *operation, kind record.Kind, name string, print []byte) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the replay differs from the oplog at operation %d", was.seq)
-	if s.path != "" {
-		fmt.Fprintf(&b, " of scope %q", s.path)
-	}
-	fmt.Fprintf(&b, "\n  recorded: %s\n       now: %s\n        at: %s", describe(was.kind, was.name, was.print), describe(kind, name, print), userLine())
+	fmt.Fprintf(&b, "the replay differs from the oplog at operation %s\n  recorded: %s\n       now: %s\n        at: %s", s.number(was.seq), describe(was.kind, was.name, was.print), describe(kind, name, print), userLine())
 	if was.kind == kind && was.name == name {
 		b.WriteString("\nthe request's method, URL, content type or body is another: something in it is not from the input or an operation")
 	}
 	return b.String()
+}
+
+// number names the operation seq of the scope to people.
+func (s *scope) number(seq int) string {
+	if s.path == "" {
+		return strconv.Itoa(seq)
+	}
+	return fmt.Sprintf("%d of scope %q", seq, s.path)
 }
 
 func describe(kind record.Kind, name string, print []byte) string {
@@ -274,12 +287,12 @@ func (s *scope) close() {
 	if s.next < len(s.log) {
 		missed = s.log[s.next]
 	}
-	stopping := x.stop != nil
+	stopping, over := x.stop != nil, s.over
 	x.mu.Unlock()
 	switch {
-	case stopping:
+	case stopping, over:
 	case missed != nil:
-		why := fmt.Sprintf("the replay differs from the oplog at operation %d\n  recorded: %s\n       now: the function has returned", missed.seq, describe(missed.kind, missed.name, missed.print))
+		why := fmt.Sprintf("the replay differs from the oplog at operation %s\n  recorded: %s\n       now: the function has returned", s.number(missed.seq), describe(missed.kind, missed.name, missed.print))
 		x.halt(&stop{cause: fmt.Errorf("%w: %s", ErrParked, why), park: why})
 	case busy != nil:
 		why := fmt.Sprintf("the function returned while %s %q is in flight on another goroutine: wait for it, or open a scope with chttp.Go", busy.kind, busy.name)
@@ -290,7 +303,7 @@ func (s *scope) close() {
 // note records e for op, and does also what belongs to the same change. It unwinds, or returns an error, when the execution is stopping.
 func (op *operation) note(e *record.Entry, also ...func()) error {
 	x := op.scope.x
-	if x.rehearsed {
+	if x.rehearsal != nil {
 		return op.frontier()
 	}
 	e.Scope, e.Seq = op.scope.path, op.seq

@@ -51,7 +51,7 @@ func (x *execution) settle() {
 	x.mu.Lock()
 	s := x.stop
 	now := x.node.now().UnixMilli()
-	if x.left || x.settled && !s.discard || x.rehearsed {
+	if x.left || x.settled && !s.discard {
 		x.mu.Unlock()
 		return
 	}
