@@ -15,11 +15,11 @@ const (
 	Pass            FaultKind = iota // no fault
 	Refuse                           // the connection is refused: nothing leaves the client
 	LoseRequest                      // the request never arrives, and the connection breaks
-	CutRequest                       // half of the request's body arrives (without one, half of its head), and the connection breaks for both
+	CutRequest                       // half of the request's body arrives (without one, of its head), and the connection breaks for both
 	BadGateway                       // a proxy answers 502 without asking the server
 	Double                           // the request arrives a second time; that answer goes nowhere
 	LoseAnswer                       // the server does its work and answers, and the connection breaks: the client cannot know
-	CutAnswer                        // the client gets half of the answer's body (without one, half of its head), and the connection breaks
+	CutAnswer                        // the client gets half of the answer's body (without one, of its head), and the connection breaks
 	BadGatewayAfter                  // the server does its work and answers, and a proxy makes a 502 of it
 	kinds                            // how many there are
 )
@@ -88,8 +88,9 @@ const (
 	defaultMaxAgain = time.Minute
 )
 
-// Faults are the chances, from 0 to 1, that a request meets a fault. At most one of the first seven comes true, so that they must not sum up to more than 1; a
-// delay may come in addition. Delays are what reorders concurrent requests, and their answers. The zero value is a network without faults.
+// Faults are the chances, from 0 to 1, that a request meets a fault. At most one of the first six comes true, so that they must not sum up
+// to more than 1; a delay may come in addition. Delays are what reorders concurrent requests, and their answers. The zero value is a
+// network without faults.
 type Faults struct {
 	Refuse      float64
 	LoseRequest float64
@@ -104,7 +105,8 @@ type Faults struct {
 	MaxAgain time.Duration // see Double. Default: 1 min
 }
 
-// EveryFault returns Faults in which every kind of fault has the chance p, at most 1/9. Half of the losses are silent: a client needs a timeout.
+// EveryFault returns Faults in which every kind of fault has the chance p, at most 1/8. Half of the losses are silent: a client needs a
+// timeout.
 func EveryFault(p float64) Faults {
 	return Faults{
 		Refuse: p, LoseRequest: p, LoseAnswer: p, Cut: 2 * p, BadGateway: 2 * p, Double: p,

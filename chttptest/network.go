@@ -13,21 +13,22 @@ import (
 type NetworkOptions struct {
 	Seed   uint64       // of the faults. Default: 0, a seed like any other
 	Faults Faults       // Default: none
-	Logger *slog.Logger // is told of every request and what it meets: at level info of faults, at level debug of the others. Default: nobody
+	Logger *slog.Logger // is told what each request meets: faults at level info, the others at level debug. Default: nobody
 }
 
 // Network is an in-memory HTTP network. Each host on it is a real http.Server, and Transport returns a real http.Transport: what they see
 // of each other is what they would see over TCP, but for TLS. It must be closed. Its methods are safe for concurrent use.
 //
-// What a request meets is drawn from the seed, its method, URL and body, and the number of the attempt, so that the same attempt of the same request meets
-// the same in each run, whatever the order in which goroutines take turns, and though Idempotency-Keys may be random. Requests that differ in nothing
-// but their Idempotency-Keys are told apart by the order in which they first come. A body counts where net/http could send it again (Request.GetBody).
+// What a request meets is drawn from the seed, its method, URL and body, and the number of the attempt. So the same attempt of the same
+// request meets the same in each run, whatever the order in which goroutines take turns, and though Idempotency-Keys may be random.
+// Requests that differ in nothing but their Idempotency-Keys are told apart by the order in which they first come. A body counts where
+// net/http could send it again (Request.GetBody).
 //
-// A request that meets a fault travels on a connection of its own, and is read to its end before it goes on. So net/http does not send it again by itself,
-// as it does when a connection that it keeps breaks under a request that may be repeated: one RoundTrip is one attempt.
+// A request that meets a fault travels on a connection of its own, and is read to its end before it goes on. So net/http does not send it
+// again by itself, as it may when a connection breaks that it has kept: one RoundTrip is one attempt, but where Down breaks a connection.
 //
-// In a testing/synctest bubble, make the network inside of the bubble and close it there: delays cost no time, and a network on which nothing happens
-// is durably blocked.
+// In a testing/synctest bubble, make the network inside of the bubble and close it there: delays cost no time, and a network on which
+// nothing happens is durably blocked.
 type Network struct {
 	seed   uint64
 	logger *slog.Logger
@@ -50,7 +51,7 @@ type Network struct {
 }
 
 // plan decides what a request meets.
-type plan func(r *http.Request, like uint64, attempt int) Fault
+type plan func(from string, r *http.Request, like uint64, attempt int) Fault
 
 // Counts is what happened on a network so far. What was decided and then did not come to pass is not counted.
 type Counts struct {
@@ -78,6 +79,9 @@ func NewNetwork(opt *NetworkOptions) *Network {
 // Handle lets h answer the requests to host, "bank.example" or "bank.example:8080", from now on. Both http://bank.example and
 // https://bank.example lead there.
 func (n *Network) Handle(host string, h http.Handler) {
+	if h == nil {
+		panic("chttptest: Handle of a nil handler; Down takes a host off the network")
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	name := hostName(host)
@@ -90,8 +94,8 @@ func (n *Network) Handle(host string, h http.Handler) {
 	}
 }
 
-// Transport returns the transport of programs on host, for http.Client and chttp.Options. The host need not answer requests itself; its name is what
-// Down and Partition know it by, and the server's Request.RemoteAddr. A client that needs no name has "".
+// Transport returns the transport of programs on host, for http.Client and chttp.Options. The host need not answer requests itself; its
+// name is what Down and Partition know it by, and what the server finds in Request.RemoteAddr. A client that needs no name has "".
 func (n *Network) Transport(host string) http.RoundTripper {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -111,9 +115,9 @@ func (n *Network) SetFaults(f Faults) {
 	n.setPlan(f.plan(n.seed))
 }
 
-// Script lets fn say what each request meets from now on, instead of what was said before. attempt is 1 for the first request with this method, URL
-// and Idempotency-Key (without a key: with this body), from whichever host. fn must leave the body unread; RemoteAddr is the host
-// that the request comes from. fn may be called concurrently.
+// Script lets fn say what each request meets from now on, instead of what was said before. attempt is 1 for the first request with this
+// method, URL and Idempotency-Key (without a key: with this body), from whichever host. RemoteAddr is the host that the request comes
+// from. fn must leave the body unread, and may be called concurrently.
 //
 //	n.Script(func(r *http.Request, attempt int) chttptest.Fault {
 //		if r.URL.Path == "/charge" && attempt == 2 {
@@ -122,7 +126,11 @@ func (n *Network) SetFaults(f Faults) {
 //		return chttptest.Fault{}
 //	})
 func (n *Network) Script(fn func(r *http.Request, attempt int) Fault) {
-	n.setPlan(func(r *http.Request, _ uint64, attempt int) Fault { return fn(r, attempt) })
+	n.setPlan(func(from string, r *http.Request, _ uint64, attempt int) Fault {
+		r = r.WithContext(r.Context()) // a copy
+		r.RemoteAddr = from
+		return fn(r, attempt)
+	})
 }
 
 // Quiet ends the faults: requests from now on meet none. What is delayed still comes later, second copies of requests too.
@@ -158,26 +166,13 @@ func (n *Network) Close() {
 	n.tasks.Wait()
 }
 
-// begin counts a task that Close waits for, unless the network is closed.
-func (n *Network) begin() bool {
+// start runs fn as a task that Close waits for, unless the network is closed.
+func (n *Network) start(fn func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
-		return false
+	if !n.closed {
+		n.tasks.Go(fn)
 	}
-	n.tasks.Add(1)
-	return true
-}
-
-// start runs fn, unless the network is closed.
-func (n *Network) start(fn func()) {
-	if !n.begin() {
-		return
-	}
-	go func() {
-		defer n.tasks.Done()
-		fn()
-	}()
 }
 
 // sleep lets d pass, and tells whether the network is still there.

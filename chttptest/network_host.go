@@ -27,19 +27,14 @@ type host struct {
 // newHost makes a host and lets it listen; called with n.mu held.
 func (n *Network) newHost(name string, h http.Handler) *host {
 	x := &host{network: n, name: name, handler: h, arrived: make(chan net.Conn)}
-	n.tasks.Add(1)
-	go func() {
-		defer n.tasks.Done()
-		_ = (&http.Server{Handler: x, ConnContext: n.connContext}).Serve(x) // until Accept fails
-	}()
+	server := &http.Server{Handler: x, ConnContext: n.connContext, ConnState: n.connState}
+	n.tasks.Go(func() { _ = server.Serve(x) }) // until Accept fails
 	return x
 }
 
 // ServeHTTP lets the handler of the moment answer.
 func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !h.network.begin() {
-		panic(http.ErrAbortHandler)
-	}
+	h.network.tasks.Add(1) // Its connection's task ends where it hijacks it.
 	defer h.network.tasks.Done()
 	h.network.mu.Lock()
 	now := h.handler
@@ -60,6 +55,16 @@ func (n *Network) connContext(ctx context.Context, c net.Conn) context.Context {
 	return ctx
 }
 
+// connState lets Close wait for servers' connections: net/http closes some of them half a second after the last answer.
+func (n *Network) connState(_ net.Conn, s http.ConnState) {
+	switch s {
+	case http.StateNew:
+		n.tasks.Add(1) // while the task of its host goes on
+	case http.StateClosed, http.StateHijacked:
+		n.tasks.Done()
+	}
+}
+
 // Accept returns the next connection, until the network is closed.
 func (h *host) Accept() (net.Conn, error) {
 	select {
@@ -76,8 +81,9 @@ func (h *host) Close() error { return nil }
 // Addr is the host's.
 func (h *host) Addr() net.Addr { return address{h.name, 80} }
 
-// Down takes a host off the network, as when its process dies: connections from and to it break, and new ones are refused, until Up. The contexts of the
-// requests that its handler works on are cancelled. What is delayed on its way to the host still arrives, if the host is up by then.
+// Down takes a host off the network, as when its process dies: connections from and to it break, and new ones are refused, until Up. The
+// contexts of the requests that its handler works on are cancelled. What is delayed on its way to the host still arrives, if the host is
+// up by then.
 func (n *Network) Down(host string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,8 +103,8 @@ func (n *Network) Up(host string) {
 	delete(n.down, hostName(host))
 }
 
-// Partition lets nothing through between two hosts, until Heal. Nobody is told of it: what they send each other arrives when it is healed, as with TCP,
-// unless they have given up; a new connection is tried for 30 s.
+// Partition lets nothing through between two hosts, until Heal. Nobody is told of it: what they send each other arrives when it is healed,
+// as with TCP; a new connection is tried for 30 s.
 func (n *Network) Partition(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -179,6 +179,11 @@ func TestAPartitionHidesThatTheClientLeft(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			fmt.Fprint(w, "nobody reads this")
 			w.(http.Flusher).Flush()
+			time.Sleep(30 * time.Minute) // The client has left.
+			fmt.Fprint(w, "nor this")
+			if err := http.NewResponseController(w).Flush(); err != nil || r.Context().Err() != nil {
+				t.Errorf("the server knows: %v, %v", err, r.Context().Err())
+			}
 			<-r.Context().Done()
 			cancelled = time.Since(begun)
 		}))

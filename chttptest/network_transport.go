@@ -97,9 +97,7 @@ func (n *Network) meets(from string, r *http.Request) Fault {
 	n.mu.Unlock()
 	var f Fault
 	if plan != nil {
-		seen := r.WithContext(r.Context())
-		seen.RemoteAddr = from
-		f = plan(seen, like, attempt)
+		f = plan(from, r, like, attempt)
 		f.check()
 	}
 	if n.logger != nil {
@@ -107,14 +105,15 @@ func (n *Network) meets(from string, r *http.Request) Fault {
 		if f != (Fault{}) {
 			level = slog.LevelInfo
 		}
-		n.logger.Log(r.Context(), level, "chttptest: request", "from", from, "method", r.Method, "url", r.URL.String(), "attempt", attempt, "meets", f.String())
+		n.logger.Log(r.Context(), level, "chttptest: request",
+			"from", from, "method", r.Method, "url", r.URL.String(), "attempt", attempt, "meets", f.String())
 	}
 	return f
 }
 
 // history counts attempts.
 type history struct {
-	requests map[uint64]*request
+	requests map[uint64]request
 	alike    map[uint64]uint64 // how many differ in their Idempotency-Keys alone
 }
 
@@ -125,18 +124,18 @@ type request struct {
 }
 
 func newHistory() history {
-	return history{requests: make(map[uint64]*request), alike: make(map[uint64]uint64)}
+	return history{requests: make(map[uint64]request), alike: make(map[uint64]uint64)}
 }
 
 // attempt counts an attempt of the request id. It returns what is the same for this request in each run.
 func (h *history) attempt(id, like uint64) (uint64, int) {
-	r := h.requests[id]
-	if r == nil {
-		r = &request{like: mix(like, h.alike[like])}
-		h.requests[id] = r
+	r, again := h.requests[id]
+	if !again {
+		r.like = mix(like, h.alike[like])
 		h.alike[like]++
 	}
 	r.attempts++
+	h.requests[id] = r
 	return r.like, r.attempts
 }
 
@@ -172,7 +171,7 @@ func (f Faults) plan(seed uint64) plan {
 	if f == (Faults{}) {
 		return nil
 	}
-	return func(_ *http.Request, like uint64, attempt int) Fault {
+	return func(_ string, _ *http.Request, like uint64, attempt int) Fault {
 		return f.Draw(rand.New(rand.NewPCG(seed, mix(like, uint64(attempt)))))
 	}
 }
