@@ -9,7 +9,7 @@ ARGS     ?=
 export PATH := $(PATH):/usr/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bin fmt lint test demo fuzz soak
+.PHONY: help setup bin fmt lint test demo model mutants fuzz soak
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -26,17 +26,27 @@ fmt: bin ## format all Go files
 lint: bin ## vet, staticcheck and the format
 	$(GO) vet ./...
 	bin/staticcheck ./...
+	@for m in tools docs/model internal/e2e; do (cd $$m && $(GO) vet ./...) || exit 1; done
 	@badly=$$(bin/gofumpt -l .) && test -z "$$badly" || { echo "not formatted (make fmt): $$badly"; exit 1; }
 
-test: setup lint ## everything that CI checks: lint, and all tests under the race detector, in a random order
-	$(GO) test -race -shuffle on -timeout 9m ./...
-	cd internal/e2e && $(GO) vet ./... && $(GO) test -race -timeout 5m ./...
+test: setup lint ## everything that CI checks: lint, all tests under the race detector in a random order, the model's small rows, planted bugs
+	$(GO) test -race -shuffle on -timeout 12m ./...
+	cd internal/e2e && $(GO) test -race -timeout 5m ./...
+	cd docs/model && $(GO) test ./...
+	cd tools && $(GO) test ./...
+	$(MAKE) mutants
 
 demo: ## the escrow under kill -9 and a faulty network; ARGS="--seed 7"
 	$(GO) run ./cmd/chttp demo $(ARGS)
 
+model: ## every row of the model of the wire (docs/model), two minutes
+	cd docs/model && $(GO) run ./chk && $(GO) run ./chk -sweep
+
+mutants: ## plant every bug of tools/mutants/bugs, and see that a test finds it; ARGS="-run floor"
+	cd tools && $(GO) run ./mutants $(ARGS)
+
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@tools/fuzz $(FUZZTIME)
 
-soak: ## tests and demo over and over for SOAKTIME (3600) seconds
+soak: ## tests, simulated worlds, tortured processes and the demo over and over for SOAKTIME (3600) seconds
 	@tools/soak $(SOAKTIME)
