@@ -45,7 +45,7 @@ func (n *Node) Handler(name string, h http.Handler, o *HandlerOptions) http.Hand
 		n.mu.Unlock()
 		return s
 	}
-	n.registerFunction(&registration{name: name, attempts: s.opt.Attempts, server: s, run: s.run})
+	s.mistake = n.registerFunction(&registration{name: name, attempts: s.opt.Attempts, server: s, run: s.run})
 	return s
 }
 

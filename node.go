@@ -120,7 +120,7 @@ func deriveKey(secret []byte, purpose string) []byte {
 type Registrant interface{ register(*Node) }
 
 // Register makes functions known, so that executions of them can be started and, after a crash, found again. Do it before Run, which
-// returns an error for a nil function or a name that is registered twice.
+// returns an error for a nil function or a name that is registered twice. What is registered later is not known: it is logged.
 func (n *Node) Register(fns ...Registrant) {
 	for _, f := range fns {
 		f.register(n)
@@ -136,21 +136,29 @@ type registration struct {
 	run      func(ctx context.Context, x *execution) (*result, error)
 }
 
-func (n *Node) registerFunction(r *registration) {
+// registerFunction makes r known, or returns what is wrong with it, which Run then says too.
+func (n *Node) registerFunction(r *registration) (mistake error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch {
 	case r.name == "":
-		n.mistakes = append(n.mistakes, errors.New("a function or handler was registered without a name: the name finds it again after a crash"))
+		mistake = errors.New("a function or handler was registered without a name: the name finds it again after a crash")
 	case r.run == nil && !r.parcel:
-		n.mistakes = append(n.mistakes, fmt.Errorf("function %q is nil", r.name))
+		mistake = fmt.Errorf("function %q is nil", r.name)
 	case n.functions[r.name] != nil:
-		n.mistakes = append(n.mistakes, fmt.Errorf("the name %q is registered twice: a name finds one function again after a crash", r.name))
+		mistake = fmt.Errorf("the name %q is registered twice: a name finds one function again after a crash", r.name)
 	case n.phase.Load() != phaseNew:
-		n.mistakes = append(n.mistakes, fmt.Errorf("%q is registered after Run: what is unfinished may already be parked for want of it", r.name))
+		mistake = fmt.Errorf("%q is registered after Run: what is unfinished may already be parked for want of it", r.name)
 	default:
 		n.functions[r.name] = r
+		return nil
 	}
+	if n.phase.Load() != phaseNew { // Run says nothing any more, and what was registered in time goes on.
+		n.opt.Logger.Error("chttp: a function or handler cannot be used", "err", mistake)
+		return mistake
+	}
+	n.mistakes = append(n.mistakes, mistake)
+	return mistake
 }
 
 func (n *Node) function(name string) *registration {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/certifiedhttp/chttp"
+	"github.com/certifiedhttp/chttp/memstore"
 	"github.com/certifiedhttp/chttp/store"
 )
 
@@ -154,6 +156,29 @@ func TestCancelFromAFunctionWaitsForNoRoomOfItsOwn(t *testing.T) {
 		}
 		if i := h.ends("leaf"); i.State != "canceled" {
 			t.Errorf("the other is %s", i.State)
+		}
+	})
+}
+
+func TestAHandlerMadeAfterRunSaysSoAndDisturbsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log logbook
+		n := newNode(t, memstore.New(), &chttp.Options{Logger: log.logger()})
+		in := n.Handler("in time", new(counter), &chttp.HandlerOptions{Anonymous: true})
+		run(t, n)
+		synctest.Wait()
+		late := n.Handler("late", new(counter), &chttp.HandlerOptions{Anonymous: true})
+		for h, want := range map[http.Handler]int{in: 201, late: 500} {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x"))
+			r.Header.Set("Idempotency-Key", `"0123456789012345678901234"`)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("got %d %s, want %d", w.Code, w.Body, want)
+			}
+		}
+		if log.count("after Run") == 0 {
+			t.Error("the log does not say why")
 		}
 	})
 }
