@@ -18,6 +18,7 @@ var imports = map[string][]string{
 	"store":             {},
 	"internal/record":   {},
 	"internal/probe":    {Module + "/internal/record"},
+	"internal/export":   {Module + "/store", Module + "/internal/record"},
 	"internal/archtest": {},
 	"internal/conform":  {"github.com/dunglas/httpsfv"}, // it judges the root package from outside
 	"memstore":          {Module + "/store"},
