@@ -210,12 +210,8 @@ func verified(h http.Header, id ID, r *record.Response) *verdict {
 	if err != nil || !present || v.ID != id {
 		return nil
 	}
-	if v.State == stateDone {
-		digest := h.Get(headerDigest)
-		known := strings.Contains(digest, "sha-256=") || strings.Contains(digest, "sha-512=")
-		if !known || verifyDigest(h.Values(headerDigest), r.Body) != nil {
-			return nil
-		}
+	if v.State == stateDone && !provesContent(h.Values(headerDigest), r.Body) {
+		return nil
 	}
 	return &v
 }

@@ -43,6 +43,23 @@ func verifyDigest(values []string, body []byte) error {
 	return readDigest(values, body)
 }
 
+// provesContent tells whether a Content-Digest field is that of the complete body, by an algorithm that is known.
+func provesContent(values []string, body []byte) bool {
+	if len(values) == 1 && values[0] == contentDigest(body) {
+		return true
+	}
+	if verifyDigest(values, body) != nil {
+		return false
+	}
+	d, err := httpsfv.UnmarshalDictionary(values)
+	if err != nil {
+		return false
+	}
+	_, short := d.Get(digestSHA256)
+	_, long := d.Get(digestSHA512)
+	return short || long
+}
+
 // readDigest verifies any form.
 func readDigest(values []string, body []byte) error {
 	if fieldSize(values) > maxField {

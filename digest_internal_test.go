@@ -61,6 +61,26 @@ func TestADigestIsVerifiedByEveryKnownAlgorithm(t *testing.T) {
 	}
 }
 
+// TestAnOutcomeNeedsADigestThatProvesIt has digests that are right and prove nothing, and one that proves it in its second line.
+func TestAnOutcomeNeedsADigestThatProvesIt(t *testing.T) {
+	for _, ex := range []struct {
+		values []string
+		want   bool
+	}{
+		{nil, false},
+		{[]string{helloDigest}, true},
+		{[]string{"unixsum=:AAAA:", helloDigest}, true},
+		{[]string{"unixsum=:AAAA:"}, false},
+		{[]string{"my-sha-256=:AAAA:"}, false},
+		{[]string{`unixsum=:AAAA:;x="sha-256="`}, false},
+		{[]string{"sha-256=:AAAA:"}, false},
+	} {
+		if got := provesContent(ex.values, []byte(hello)); got != ex.want {
+			t.Errorf("provesContent(%q): got %v", ex.values, got)
+		}
+	}
+}
+
 func FuzzVerifyDigest(f *testing.F) {
 	f.Add(helloDigest, []byte(hello))
 	f.Add("unixsum=:AAAA:\nsha-512=:AAAA:", []byte{})
