@@ -237,7 +237,7 @@ func (c *courier) judge(ctx context.Context, m *message, o *Destination, p *peer
 // certified follows the state of a certified answer (section 2).
 func (c *courier) certified(m *message, a *answer) next {
 	v := a.verdict
-	if strings.HasPrefix(v.Message, prefixOfMessage) { // Nobody who answers there may have us DELETE, with our credentials, what he likes.
+	if isMessageURL(v.Message) { // Nobody who answers there may have us DELETE, with our credentials, what he likes.
 		m.resource = v.Message
 	}
 	wait, told := parseRetryAfter(a.header.Values(headerRetryAfter), a.at)
@@ -258,6 +258,13 @@ func (c *courier) certified(m *message, a *answer) next {
 		return next{end: &end{state: store.Unknown, err: unknownOutcome(errors.New("the peer says that its outcome was acknowledged"))}}
 	}
 	return next{after: max(wait, backoff(m.tries-1))}
+}
+
+// isMessageURL tells whether path is one of a message, and stays so wherever it is resolved: its last segment, which is opaque, does not
+// lead elsewhere.
+func isMessageURL(path string) bool {
+	segment, ok := strings.CutPrefix(path, prefixOfMessage)
+	return ok && strings.Trim(segment, ".") != "" && !strings.ContainsAny(segment, "/\\?#%")
 }
 
 // outcomeOf is the end with a final response.

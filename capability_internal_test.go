@@ -109,3 +109,24 @@ func BenchmarkMessageURL(b *testing.B) {
 		c.messageURL(k)
 	}
 }
+
+// TestAMessageURLOfAPeerLeadsNowhereElse keeps a peer from having us DELETE, or GET, what is none of its messages.
+func TestAMessageURLOfAPeerLeadsNowhereElse(t *testing.T) {
+	for path, want := range map[string]bool{
+		prefixOfMessage + "AQE_-":          true,
+		prefixOfMessage + "a.b":            true,
+		prefixOfMessage:                    false,
+		prefixOfMessage + "../../../x":     false,
+		prefixOfMessage + "..":             false,
+		prefixOfMessage + "%2e%2e":         false,
+		prefixOfMessage + "a/b":            false,
+		prefixOfMessage + "a?b":            false,
+		prefixOfMessage + "a#b":            false,
+		"/admin":                           false,
+		"//evil.example" + prefixOfMessage: false,
+	} {
+		if got := isMessageURL(path); got != want {
+			t.Errorf("isMessageURL(%q): got %v", path, got)
+		}
+	}
+}
