@@ -226,7 +226,7 @@ func (c *courier) judge(ctx context.Context, m *message, o *Destination, p *peer
 	case a.verdict != nil:
 		p.heard(a.verdict, a.at)
 		return c.certified(m, a)
-	case a.header.Get(headerCertified) != "" && m.certify() && !o.Plain:
+	case strings.Join(a.header.Values(headerCertified), "") != "" && m.certify() && !o.Plain:
 		return next{after: backoff(m.tries - 1)} // Of another message, cut short or changed: no answer.
 	case p.certified() && m.certify() && !o.Plain:
 		return c.unmarked(ctx, m, o, p, a)
