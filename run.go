@@ -258,6 +258,9 @@ func (x *execution) replayEntry(e *record.Entry) error {
 		if e.Seq >= len(log) || log[e.Seq].end != nil {
 			return fmt.Errorf("%w: result %d of scope %q has no beginning", record.ErrFormat, e.Seq, e.Scope)
 		}
+		if err := possible(log[e.Seq].kind, e); err != nil {
+			return err
+		}
 		log[e.Seq].end = e
 	default:
 		if e.Seq != len(log) {
@@ -265,10 +268,29 @@ func (x *execution) replayEntry(e *record.Entry) error {
 		}
 		op := &operation{kind: e.Kind, name: e.Name, print: e.Print, seq: e.Seq, begin: e, recorded: true}
 		if e.Phase == record.Whole {
+			if err := possible(e.Kind, e); err != nil {
+				return err
+			}
 			op.end = e
 		}
 		x.effects = x.effects || leavesTrace(e)
 		x.log[e.Scope] = append(log, op)
+	}
+	return nil
+}
+
+// possible is an error unless e is a result that an operation of the kind can have had: what a replay gives back is used as it is.
+func possible(kind record.Kind, e *record.Entry) error {
+	ok := true
+	switch {
+	case e.Err != nil:
+	case kind == record.Call:
+		ok = e.Response != nil
+	case kind == record.Send, kind == record.Start:
+		ok = len(idsIn(e.Data)) > 0
+	}
+	if !ok {
+		return fmt.Errorf("%w: result %d of scope %q is none of a %s", record.ErrFormat, e.Seq, e.Scope, kind)
 	}
 	return nil
 }

@@ -73,9 +73,12 @@ func (op *operation) beget(ids []ID, children []child) error {
 	})
 }
 
-// ids reads what beget recorded.
-func (op *operation) ids() (ids []ID) {
-	for b := op.end.Data; len(b) > 0; {
+// ids returns the ids of what op began.
+func (op *operation) ids() []ID { return idsIn(op.end.Data) }
+
+// idsIn reads what beget recorded.
+func idsIn(b []byte) (ids []ID) {
+	for len(b) > 0 {
 		n, k := binary.Uvarint(b)
 		if k <= 0 || uint64(len(b)-k) < n {
 			return ids
