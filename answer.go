@@ -2,12 +2,14 @@ package chttp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/certifiedhttp/chttp/internal/record"
+	"github.com/certifiedhttp/chttp/store"
 )
 
 // recorder is the ResponseWriter of a run: the answer is recorded before any of it leaves. It is no Flusher and no Hijacker.
@@ -114,6 +116,20 @@ func dropHopByHop(h http.Header) {
 	for _, f := range hopByHop {
 		h.Del(f)
 	}
+}
+
+// outcomeIn returns the response that r has as its outcome. One that a recorder cannot have made is an error.
+func outcomeIn(r *store.Record) (*record.Response, error) {
+	t, err := record.ParseTail(r.Tail)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.Response == nil:
+		return nil, errors.New("the record has no response")
+	case t.Response.Status < 200 || t.Response.Status > 999:
+		return nil, fmt.Errorf("the record has a response with status %d", t.Response.Status)
+	}
+	return t.Response, nil
 }
 
 // writeResponse writes a recorded response, with the verdict on the request.

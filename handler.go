@@ -275,16 +275,13 @@ func (s *server) replay(w http.ResponseWriter, in *inbound, r *store.Record) {
 		s.refuse(w, in, &refusal{problemParked, stateRunning})
 		return
 	}
-	t, err := record.ParseTail(r.Tail)
-	if err == nil && t.Response == nil {
-		err = errors.New("the record has no response")
-	}
+	resp, err := outcomeIn(r)
 	if err != nil {
 		s.node.opt.Logger.Error("chttp: a recorded outcome cannot be read", "handler", s.name, "id", r.ID, "err", err)
 		s.refuse(w, in, &refusal{problemUncertain, stateRunning})
 		return
 	}
-	s.done(w, in, t.Response, true)
+	s.done(w, in, resp, true)
 }
 
 // done answers with the recorded outcome.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/store"
 )
 
@@ -135,8 +134,8 @@ func (k *known) show(w http.ResponseWriter, req *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	t, err := record.ParseTail(r.Tail)
-	if err != nil || t.Response == nil {
+	resp, err := outcomeIn(r)
+	if err != nil {
 		v.State = stateRunning
 		k.refuse(w, problemUncertain, v)
 		return
@@ -145,7 +144,7 @@ func (k *known) show(w http.ResponseWriter, req *http.Request) {
 	if r.Certified {
 		v.Until = r.Bound / 1000
 	}
-	writeResponse(w, t.Response, v)
+	writeResponse(w, resp, v)
 }
 
 // acknowledge drops the outcome (A2, A3).
