@@ -41,9 +41,12 @@ func (c *courier) learn(facts []store.Fact) {
 			continue
 		}
 		p := c.peer(name)
-		if err := json.Unmarshal(f.Value, &p.known); err != nil {
+		var k knowledge
+		if err := json.Unmarshal(f.Value, &k); err != nil {
 			c.node.opt.Logger.Error("chttp: what was known of a peer cannot be read, and is learned again", "peer", name, "err", err)
+			continue
 		}
+		p.known = k
 		if p.known.Paused != "" {
 			c.node.opt.Logger.Error("chttp: nothing is sent to this peer: see 'chttp resume'", "peer", name, "why", p.known.Paused)
 		}
