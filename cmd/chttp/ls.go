@@ -147,7 +147,7 @@ type description struct {
 // describe describes a record and its oplog.
 func describe(r *store.Record, chunks []store.Chunk) *description {
 	d := &description{
-		ID: r.ID, Scope: r.Scope, Function: r.Function, State: r.State.String(), Created: time.UnixMilli(r.Created).UTC(),
+		ID: r.ID, Scope: r.Scope, Function: r.Function, State: r.State.String(), Created: timeOf(r.Created),
 		Version: r.Version, Certified: r.Certified,
 	}
 	if r.State.Finished() {
@@ -194,7 +194,7 @@ func (d *description) damage(part string, err error) {
 func (d *description) what() string {
 	switch {
 	case d.Damaged != "":
-		return "(damaged: " + d.Damaged + ")"
+		return "(damaged: " + printable([]byte(d.Damaged), shortContent) + ")"
 	case d.Request != nil:
 		return printable([]byte(d.Request.Method+" "+d.Request.URL), 70)
 	case d.Input != nil:
@@ -207,9 +207,15 @@ func moment(ms int64) *time.Time {
 	if ms == 0 {
 		return nil
 	}
-	t := time.UnixMilli(ms).UTC()
+	t := timeOf(ms)
 	return &t
 }
+
+// lastMilli is the end of the year 9999: no later time is written in four digits, as JSON wants it.
+const lastMilli = 253402300799999
+
+// timeOf returns the time of Unix milliseconds, as near as it can be shown.
+func timeOf(ms int64) time.Time { return time.UnixMilli(min(max(ms, 0), lastMilli)).UTC() }
 
 // sortedKeys returns the keys of a map in order.
 func sortedKeys[V any](m map[string]V) []string {

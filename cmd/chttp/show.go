@@ -205,7 +205,7 @@ func (e *entry) row() []string {
 		result = append(result, "error: "+printable([]byte(e.Error), shortContent/2))
 	}
 	if e.ID != "" {
-		result = append(result, "message "+e.ID)
+		result = append(result, "message "+printable([]byte(e.ID), shortContent))
 	}
 	return []string{
 		"  " + cmp.Or(printable([]byte(e.Scope), 40), "."), fmt.Sprint(e.Number), e.Kind, printable([]byte(e.Name), 50), e.Phase,
@@ -215,18 +215,21 @@ func (e *entry) row() []string {
 
 // print prints all that is known.
 func (d *description) print(c *console) {
-	head := [][]string{{"id", d.ID}, {"function", d.Function}, {"state", d.State}}
+	var head [][]string
 	add := func(name, value string) {
 		if value != "" {
-			head = append(head, []string{name, value})
+			head = append(head, []string{name, printable([]byte(value), 10*shortContent)})
 		}
 	}
-	add("why", printable([]byte(d.Why), 10*shortContent))
+	add("id", d.ID)
+	add("function", d.Function)
+	add("state", d.State)
+	add("why", d.Why)
 	add("damaged", d.Damaged)
 	add("principal", d.Principal)
-	add("scope", printable([]byte(d.Scope), shortContent))
+	add("scope", d.Scope)
 	for _, k := range sortedKeys(d.Labels) {
-		add("label "+k, d.Labels[k])
+		add("label "+printable([]byte(k), shortContent), d.Labels[k])
 	}
 	add("created", d.clock(&d.Created))
 	add("due", d.clock(d.Due))
@@ -236,7 +239,7 @@ func (d *description) print(c *console) {
 	table(c.out, head)
 	if r := d.Request; r != nil {
 		c.printf("\n%s\n", c.outTerm.paint(bold, "request"))
-		c.printf("  %s %s\n", r.Method, printable([]byte(r.URL), 10*shortContent))
+		c.printf("  %s\n", printable([]byte(r.Method+" "+r.URL), 10*shortContent))
 		printMessage(c, r.Header, r.Body)
 		if r.Sent != nil && r.Until != nil {
 			c.printf("  sent first %s, for the last time before %s\n", d.clock(r.Sent), d.clock(r.Until))
@@ -280,7 +283,7 @@ func (d *description) clock(t *time.Time) string {
 func printMessage(c *console, h http.Header, body *content) {
 	for _, k := range sortedKeys(h) {
 		for _, v := range h[k] {
-			c.printf("  %s: %s\n", k, printable([]byte(v), shortContent))
+			c.printf("  %s\n", printable([]byte(k+": "+v), shortContent))
 		}
 	}
 	if body != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -109,7 +110,7 @@ func messages(n int) string {
 func age(d time.Duration) string {
 	switch {
 	case d < 0:
-		return "in " + age(-d)
+		return "in " + age(-max(d, -math.MaxInt64))
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())
 	case d < 2*time.Minute:
