@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -185,12 +186,7 @@ func short(function string) string { return function[strings.LastIndex(function,
 
 // inTransaction tells whether this goroutine has begun a transaction of database/sql that has not ended.
 func inTransaction() bool {
-	mine := goroutineHeader()
-	id, _, _ := strings.Cut(strings.TrimPrefix(mine, "goroutine "), " ")
-	for _, s := range allStacks() {
-		if strings.HasSuffix(s.creator, " in goroutine "+id) && len(s.frames) > 0 && s.frames[len(s.frames)-1].function == "database/sql.(*Tx).awaitDone" {
-			return true
-		}
-	}
-	return false
+	const begin = "database/sql.(*DB).beginDC in goroutine " // It starts what waits for the transaction's end.
+	mine := begin + goroutineID()
+	return slices.ContainsFunc(allStacks(), func(s stack) bool { return s.creator == mine })
 }

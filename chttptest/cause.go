@@ -25,8 +25,8 @@ var (
 		"sort the keys before they are used",
 	}
 	causeRandom = cause{
-		"it depends on something that is recorded nowhere, and another in each run: a random number, the order of a map, or a variable that outlives a run",
-		`draw it in chttp.Persist(ctx, "name", func() T { … }), which records it; sort the keys of a map`,
+		"it depends on something that is recorded nowhere, and another in each run: a random number, the order of a map, goroutines that race, or a variable that outlives a run",
+		`draw it in chttp.Persist(ctx, "name", func() T { … }), which records it; sort the keys of a map; use chttp.Go instead of go`,
 	}
 	causeRace = cause{
 		"goroutines race: what is sent depends on which of them comes first",
@@ -38,24 +38,26 @@ var (
 	}
 )
 
-// Trials with which causes are told apart.
+// Trials with which causes are told apart. A map of two keys is seldom gone through in the other order, so they are many.
 const (
-	againTrials = 8
-	slowTrials  = 8
+	againTrials = 48
+	slowTrials  = 48
+	enough      = 3 // that differ
 )
 
 // diagnose finds the likely cause of f by more trials. What they find is not reported.
 func (p *proof) diagnose(f *finding) cause {
 	found, runs := p.found, p.runs
 	defer func() { p.found, p.runs = found, runs }()
-	var others []*finding
-	for range againTrials {
-		if g := p.probe(p.newTrial("again")); g != nil {
+	var all, others []*finding
+	for len(all) < againTrials && len(others) < enough {
+		g := p.probe(p.newTrial("again"))
+		if all = append(all, g); g != nil {
 			others = append(others, g)
 		}
 	}
 	if len(others) > 0 {
-		return p.unsteady(f, others)
+		return p.unsteady(f, all, others)
 	}
 	later := p.newTrial("later")
 	later.delay = p.delay
@@ -85,21 +87,39 @@ func (p *proof) probe(tr *trial) *finding {
 	return p.found[0]
 }
 
-// unsteady is the cause where runs differ that are not disturbed and begin at the same time; others is what those runs found.
-func (p *proof) unsteady(f *finding, others []*finding) cause {
-	var slow [][]byte
-	for range slowTrials {
-		slow = append(slow, differing(p.probe(p.slowTrial())))
-	}
+// unsteady is the cause where runs differ that are not disturbed and begin at the same time; all is what they found, if anything, and others
+// leaves out those that found nothing.
+func (p *proof) unsteady(f *finding, all, others []*finding) cause {
 	switch {
-	case !slices.ContainsFunc(slow, func(b []byte) bool { return !bytes.Equal(b, slow[0]) }):
+	case p.slowAgree(all):
 		return causeRace
-	case f.ref != nil && f.now != nil && permuted(f.ref.content, f.now.content):
+	case p.world.reordered(f):
 		return causeOrder
 	case counts(others):
 		return causeGlobal
 	}
 	return causeRandom
+}
+
+// slowAgree tells whether all runs come to the same where each operation waits until all goroutines wait, and that is seldom what they
+// come to otherwise.
+func (p *proof) slowAgree(all []*finding) bool {
+	first := differing(p.probe(p.slowTrial()))
+	same := 0
+	for _, g := range all {
+		if bytes.Equal(first, differing(g)) {
+			same++
+		}
+	}
+	if 2*same >= len(all) {
+		return false
+	}
+	for range slowTrials {
+		if !bytes.Equal(first, differing(p.probe(p.slowTrial()))) {
+			return false
+		}
+	}
+	return true
 }
 
 // counts tells whether what differs is a number that each run finds higher than the one before.
@@ -115,7 +135,7 @@ func counts(list []*finding) bool {
 		}
 		last = n
 	}
-	return len(list) > 2
+	return len(list) == enough
 }
 
 // mostStep is by how much a counter may rise from run to run.
@@ -145,9 +165,20 @@ func differing(f *finding) []byte {
 	case f == nil:
 		return nil
 	case f.now != nil:
-		return fmt.Appendf(nil, "%v %s %s", f.now.site, f.now.name, f.now.content)
+		return fmt.Appendf(nil, "%v %s %s %s", f.now.site, f.now.name, f.now.content, f.text)
 	}
 	return fmt.Appendf(nil, "%d %s", f.what, f.text)
+}
+
+// reordered tells whether the operation that differs is the same in another order, or that of another place.
+func (w *world) reordered(f *finding) bool {
+	if f.ref == nil || f.now == nil || len(f.now.content) == 0 {
+		return false
+	}
+	other := func(op *operation) bool {
+		return op.site != f.now.site && op.kind == f.now.kind && bytes.Equal(op.content, f.now.content)
+	}
+	return permuted(f.ref.content, f.now.content) || slices.ContainsFunc(w.order, other)
 }
 
 // permuted tells whether b has the same bytes as a, in another order.
@@ -164,7 +195,7 @@ func lost(f *finding) cause {
 	if op == nil {
 		return cause{
 			"it depends on something that a crash destroys, or that it finds again after one: a variable outside of the function, or what an effect outside has left",
-			"keep it in the function, or record it with chttp.Persist",
+			"keep it in the function, or record it with chttp.Persist; what a crash does destroy, rebuild in Options.Fresh",
 		}
 	}
 	at := fmt.Sprintf("%s, at %s", op.describe(), shortLine(op.line))

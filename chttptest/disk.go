@@ -82,7 +82,8 @@ func (tr *trial) committed(b *store.Batch, r *store.Report) {
 			tr.fail(&finding{what: foundBroken, text: fmt.Sprintf("what was stored of %q cannot be read: %v", c.Key.ID, err)})
 		}
 		for _, child := range c.Children {
-			tr.history(child.Key).function = child.Function
+			x := tr.history(child.Key)
+			x.function, x.created, x.print, x.head = child.Function, child.Created, child.Print, child.Head
 		}
 	}
 	select {

@@ -136,7 +136,7 @@ func (l *life) notes(at site, s *probe.Sight) (ends, stray bool) {
 			tr.fail(f)
 			return true, op.stray
 		}
-		if op.kind == record.Sleep && e.Phase == record.Begin && !w.deadlines {
+		if w.sleptOn(op, e) && !w.deadlines {
 			shorten(e)
 		}
 	}
@@ -157,6 +157,12 @@ func first(b []byte) *byte {
 
 // longSleep is what is slept in full in every run; what is more is shortened, but in the undisturbed run.
 const longSleep = time.Minute
+
+// sleptOn tells whether e is the beginning of a sleep that nothing disturbed.
+func (w *world) sleptOn(op *operation, e *record.Entry) bool {
+	ref := w.ops[op.site]
+	return op.kind == record.Sleep && e.Phase == record.Begin && ref != nil && ref.end != nil && ref.end.Err == nil
+}
 
 // shorten has a sleep end earlier; longer ones still end later than shorter ones.
 func shorten(e *record.Entry) {

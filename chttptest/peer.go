@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -34,12 +35,14 @@ type work struct{ id, method, url, body string }
 
 // answer is what a plain peer has answered, or is about to answer, to a key.
 type answer struct {
-	done chan struct{}
-	rec  *httptest.ResponseRecorder
+	done   chan struct{}
+	status int
+	header http.Header
+	body   []byte
 }
 
 // servePeers starts the peers of the trial.
-func (tr *trial) servePeers(ctx context.Context) {
+func (tr *trial) servePeers() {
 	tr.peers = make(map[string]*peer)
 	for _, o := range tr.proof.opt.Peers {
 		p := &peer{Peer: o, trial: tr, answers: make(map[string]*answer), works: make(map[work]int), stop: func() {}}
@@ -50,7 +53,7 @@ func (tr *trial) servePeers(ctx context.Context) {
 		case o.Plain:
 			p.serve = http.HandlerFunc(p.once)
 		default:
-			if err := p.certify(ctx); err != nil {
+			if err := p.certify(tr.ctx); err != nil {
 				tr.failNow(&finding{what: foundBroken, text: err.Error()})
 				return
 			}
@@ -109,13 +112,15 @@ func (p *peer) once(w http.ResponseWriter, r *http.Request) {
 	a := p.answers[key]
 	mine := a == nil
 	if mine {
-		a = &answer{make(chan struct{}), httptest.NewRecorder()}
+		a = &answer{done: make(chan struct{})}
 		p.answers[key] = a
 	}
 	p.mu.Unlock()
 	if mine {
-		p.work(a.rec, r)
-		if a.rec.Code >= 500 || a.rec.Code == http.StatusTooManyRequests {
+		rec := httptest.NewRecorder()
+		p.work(rec, r)
+		a.status, a.header, a.body = rec.Code, rec.Result().Header, rec.Body.Bytes()
+		if a.status >= 500 || a.status == http.StatusTooManyRequests {
 			p.mu.Lock()
 			delete(p.answers, key) // It is to be tried again.
 			p.mu.Unlock()
@@ -123,11 +128,9 @@ func (p *peer) once(w http.ResponseWriter, r *http.Request) {
 		close(a.done)
 	}
 	<-a.done
-	for k, v := range a.rec.Result().Header {
-		w.Header()[k] = v
-	}
-	w.WriteHeader(a.rec.Code)
-	_, _ = w.Write(a.rec.Body.Bytes())
+	maps.Copy(w.Header(), a.header)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body)
 }
 
 // between takes the requests of peers to peers.
@@ -143,7 +146,7 @@ func (b between) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.trial.exchange(p.serve, req, body)
+	return b.trial.exchange(context.Background(), p.serve, req, body)
 }
 
 func readBody(req *http.Request) ([]byte, error) {
@@ -173,7 +176,7 @@ func (l *life) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		res, err = l.beyond.RoundTrip(r)
 	} else {
-		res, err = tr.exchange(p.serve, req, body)
+		res, err = tr.exchange(context.Background(), p.serve, req, body)
 	}
 	tr.mu.Lock()
 	if at != nil && tr.dies(point{*at, momentAnswerLost}) {
@@ -228,9 +231,9 @@ func (l *life) rest(req *http.Request, err error) error {
 	return err
 }
 
-// exchange is a request at h, in a goroutine of its own: it is finished whatever becomes of its sender.
-func (tr *trial) exchange(h http.Handler, req *http.Request, body []byte) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(context.Background())
+// exchange is a request at h, in a goroutine of its own: it is finished whatever becomes of its sender, unless its server's context ends.
+func (tr *trial) exchange(server context.Context, h http.Handler, req *http.Request, body []byte) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(server)
 	r := (&http.Request{
 		Method: req.Method, URL: &url.URL{Path: req.URL.Path, RawPath: req.URL.RawPath, RawQuery: req.URL.RawQuery},
 		RequestURI: req.URL.RequestURI(), Host: req.URL.Host, Header: req.Header.Clone(), RemoteAddr: "192.0.2.1:1234",
@@ -262,6 +265,8 @@ func (tr *trial) exchange(h http.Handler, req *http.Request, body []byte) (*http
 		}
 		res.Request = req
 		return res, nil
+	case <-server.Done():
+		return nil, errors.New("connection reset by peer")
 	case <-req.Context().Done():
 		return nil, context.Cause(req.Context())
 	}

@@ -62,7 +62,7 @@ const rootID = "chttptest-resumes-execution"
 // String is how Options.Only names the point.
 func (p point) String() string {
 	var b strings.Builder
-	if p.key != (store.Key{ID: rootID}) {
+	if p.key.ID != rootID {
 		if p.key.Scope != "" {
 			b.WriteString(p.key.Scope + "|")
 		}

@@ -79,6 +79,8 @@ func prove(t TB, o *Options, s *subject) {
 	}
 	if p.text != "" {
 		t.Error(p.text)
+	} else if !p.test.Failed() {
+		t.Logf("chttptest: %s resumes: %d runs, %d operations", p.title(), p.runs, len(p.world.order))
 	}
 }
 
@@ -89,6 +91,10 @@ func (p *proof) prove() {
 	if p.opt.Only != "" {
 		p.only()
 		return
+	}
+	if f := p.locks(); f != nil {
+		p.found = append(p.found, f)
+		return // What is locked may stay so after a crash.
 	}
 	if !p.steady() {
 		return
@@ -106,22 +112,24 @@ func (p *proof) prove() {
 // undisturbed does the run that the others are compared with. It is false when there is nothing to compare.
 func (p *proof) undisturbed() bool {
 	tr := p.newTrial("undisturbed")
-	if !p.play(tr) {
+	ok := p.play(tr)
+	if h := tr.histories[tr.root]; h != nil {
+		p.name = h.function
+	}
+	if !ok {
 		return false
 	}
 	h := tr.histories[tr.root]
-	if h == nil || !h.state.Finished() {
-		tr.failNow(tr.unfinished(h))
-		p.found = tr.findings
-		return false
-	}
 	for _, x := range tr.histories {
 		if how := x.crashes(); len(how) > 0 {
 			p.found = append(p.found, &finding{what: foundCrashed, trial: tr, text: how[0]})
 			return false
 		}
 	}
-	p.name = h.function
+	if h == nil || !h.state.Finished() {
+		p.found = append(p.found, tr.unfinished(h))
+		return false
+	}
 	p.works = make(map[string]map[work]int)
 	for host, peer := range tr.peers {
 		p.works[host] = peer.works
@@ -232,6 +240,11 @@ func (p *proof) only() {
 	if err != nil {
 		p.found = append(p.found, &finding{what: foundBroken, text: "Options.Only: " + err.Error()})
 		return
+	}
+	for i := range plan {
+		if plan[i].key.ID == rootID {
+			plan[i].key = p.world.root
+		}
 	}
 	p.try(p.disturbed(plan...))
 }

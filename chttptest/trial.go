@@ -25,6 +25,7 @@ var (
 
 const (
 	mostTime = 400 * 24 * time.Hour // that an undisturbed run may take
+	lastTime = time.Minute          // in which goroutines of the test's may end
 	moreTime = 60 * 24 * time.Hour  // that another may take longer
 )
 
@@ -45,6 +46,7 @@ type trial struct {
 	slow  func(*operation) time.Duration
 	late  atomic.Bool // by the real clock
 
+	ctx     context.Context // ends with the trial
 	wg      sync.WaitGroup
 	changed chan struct{}
 	peers   map[string]*peer
@@ -60,6 +62,7 @@ type trial struct {
 	root      store.Key
 	over      bool
 	called    bool // the caller, if there is one, has its answer
+	answer    string
 	findings  []*finding
 	coded     []*finding
 	effects   any
@@ -67,10 +70,14 @@ type trial struct {
 }
 
 func (p *proof) newTrial(name string, plan ...point) *trial {
-	return &trial{
+	tr := &trial{
 		proof: p, name: name, plan: plan, root: store.Key{ID: rootID},
 		histories: make(map[store.Key]*stored), born: make(map[store.Key]birth), messages: make(map[string]site),
 	}
+	if p.world != nil {
+		tr.root = p.world.root
+	}
+	return tr
 }
 
 // dies tells whether the plan has the process die at the point, and takes it from the plan; called with mu held.
@@ -122,13 +129,15 @@ func (tr *trial) play(t *testing.T) {
 		tr.failNow(&finding{what: foundBroken, text: err.Error()})
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	var cancel context.CancelFunc
+	tr.ctx, cancel = context.WithCancel(context.Background())
 	defer tr.close(cancel)
-	time.Sleep(time.Until(begins) + tr.delay)
-	tr.servePeers(ctx) // Only now: a node's clock ticks while it runs.
+	time.Sleep(time.Until(begins) + tr.delay - time.Second)
+	tr.servePeers() // Only now: a node's clock ticks while it runs. And before they are called: at first it runs not yet.
+	time.Sleep(time.Second)
 	began := time.Now()
 	if tr.proof.subject.call != nil {
-		tr.wg.Go(func() { tr.call(ctx) })
+		tr.wg.Go(tr.call)
 	}
 	for tr.live(t) {
 		time.Sleep(tr.gap)
@@ -166,18 +175,19 @@ func (tr *trial) close(cancel context.CancelFunc) {
 		p.close()
 	}
 	tr.wg.Wait()
+	time.Sleep(lastTime)
 	if c, ok := http.DefaultTransport.(interface{ CloseIdleConnections() }); ok {
 		c.CloseIdleConnections() // Else a bubble with a request of its own would wait for ever.
 	}
 }
 
 // call is what calls a handler, across its deaths.
-func (tr *trial) call(ctx context.Context) {
+func (tr *trial) call() {
 	err := tr.proof.subject.call(tr)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.called = true
-	if err != nil && ctx.Err() == nil {
+	if err != nil && tr.ctx.Err() == nil {
 		tr.fail(&finding{what: foundBroken, text: err.Error()})
 	}
 	select {

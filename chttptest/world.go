@@ -18,6 +18,7 @@ type world struct {
 	executions map[store.Key]*stored
 	born       map[store.Key]birth
 	effects    any
+	answer     string        // that a handler's caller got
 	took       time.Duration // of the fake clock
 	nearest    time.Duration // from an operation to its deadline, or to the end of its message; 0: there is none
 	deadlines  bool          // there are such of contexts
@@ -51,6 +52,9 @@ type birth struct {
 type stored struct {
 	key      store.Key
 	function string
+	created  int64
+	print    []byte
+	head     []byte
 	state    store.State
 	tail     []byte
 	entries  []record.Entry
@@ -58,8 +62,8 @@ type stored struct {
 
 // note takes over what a change says.
 func (h *stored) note(c *store.Change) error {
-	if c.Function != "" {
-		h.function = c.Function
+	if c.Version == 1 {
+		h.function, h.created, h.print, h.head = c.Function, c.Created, slices.Clone(c.Print), slices.Clone(c.Head)
 	}
 	h.state, h.tail = c.State, slices.Clone(c.Tail)
 	entries, err := record.ParseEntries(slices.Clone(c.Chunk))
@@ -101,7 +105,7 @@ func (h *stored) crashes() (how []string) {
 
 // newWorld makes a world of an undisturbed run.
 func newWorld(tr *trial) *world {
-	w := &world{root: tr.root, ops: make(map[site]*operation), executions: tr.histories, born: tr.born, effects: tr.effects, took: tr.took}
+	w := &world{root: tr.root, ops: make(map[site]*operation), executions: tr.histories, born: tr.born, effects: tr.effects, answer: tr.answer, took: tr.took}
 	for _, op := range tr.lives[0].trail {
 		if w.ops[op.site] == nil {
 			w.ops[op.site] = op
