@@ -32,6 +32,7 @@ type commands struct {
 	Show    showCommand    `cmd:"" help:"Show one of them in full: what it began with, did and ended with."`
 	Retry   retryCommand   `cmd:"" help:"Let what is parked, or a message that failed, be tried again."`
 	Resume  resumeCommand  `cmd:"" help:"Send again to a peer that was paused."`
+	Conform conformCommand `cmd:"" help:"Test a server or a client, of any make, by the rules of the protocol."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	EscrowParty partyCommand `cmd:"" hidden:"" help:"Be a party of the demonstration."`

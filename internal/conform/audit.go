@@ -65,7 +65,7 @@ func (t *trial) audit(a *answer, script func() string) {
 		if holds {
 			t.audits.saw(c)
 		} else {
-			t.audits.broke(c, fmt.Sprintf(format, args...)+" in "+a.String(), script())
+			t.audits.broke(c, fmt.Sprintf(format, args...)+" in "+a.String(), script(), "")
 		}
 	}
 	m := a.mark

@@ -1,7 +1,6 @@
 package conform
 
 import (
-	"context"
 	"net/http"
 	"time"
 )
@@ -49,6 +48,7 @@ var messageChecks = []check{
 	}},
 	{"S6", "what was accepted is finished after a kill, without its client", needCertified | needSlow | needRestart, func(t *trial) {
 		q, url := t.running()
+		t.limit = time.Time{}
 		t.later = func() {
 			limit := time.Now().Add(t.opt.Timeout)
 			get := &request{method: http.MethodGet, url: url}
@@ -121,8 +121,13 @@ var runningChecks = []check{
 		q := t.to(t.opt.Slow)
 		t.meanwhile(q, func() {
 			a := t.answered(q.with(headerPrefer, "respond-async"))
-			if !t.over() && !a.is(stateRunning) && !a.is(stateDone) {
+			switch took, _ := t.slow(); {
+			case t.over():
+			case !a.is(stateRunning) && !a.is(stateDone):
 				t.fail("a copy of a message that runs: got %s, want state=running, or done in the end", a)
+			case a.is(stateDone) && a.took < took/8: // It did not wait, so it came too late.
+				t.late = true
+				t.fail("the message was done already: %s", a)
 			}
 		})
 	}},
@@ -135,7 +140,8 @@ var runningChecks = []check{
 	{"S12", "the client goes away, the work is done", needCertified | needSlow, func(t *trial) {
 		took, _ := t.slow()
 		q := t.to(t.opt.Slow)
-		q.leaveAfter = took / 4
+		q.leaveAfter = took * time.Duration(t.number) / 4
+		t.chancy = true // It may have gone before it came.
 		t.once(func() {
 			if a := t.attempt(q); a.err == nil && !a.is(stateRunning) {
 				t.obscure("it was answered at once: %s", a)
@@ -166,7 +172,7 @@ func (t *trial) atOnce(n int, urls []string, as func(*request) *request) {
 			switch {
 			case t.over():
 			case a.status != all[0].status || string(a.body) != string(all[0].body):
-				t.fail("one copy got %s, %.80q, another %s, %.80q", all[0], all[0].body, a, a.body)
+				t.fail("one copy got %s, %s, another %s, %s", all[0], all[0].excerpt(a), a, a.excerpt(all[0]))
 			}
 		}
 	})
@@ -179,20 +185,22 @@ func (t *trial) meanwhile(q *request, f func()) {
 		t.lack("%s", missing)
 		return
 	}
-	ctx, cancel := context.WithCancel(t.ctx)
-	defer cancel()
+	t.limit = time.Now().Add(took * 3 / 4)
 	done := make(chan *answer, 1)
 	go func() { done <- t.outcome(q.clone()) }()
 	select {
-	case <-ctx.Done():
+	case <-t.ctx.Done():
 	case <-time.After(took / 4):
 		f()
 	}
+	t.limit = time.Time{}
 	<-done
 }
 
-// running has a message accepted that takes a while, and returns it and its URL.
+// running has a message accepted that takes a while, and returns it and its URL. The trial's limit is how long it runs.
 func (t *trial) running() (*request, string) {
+	took, _ := t.slow()
+	t.limit = time.Now().Add(took * 3 / 4)
 	q := t.to(t.opt.Slow).with(headerPrefer, "respond-async")
 	a := t.answered(q)
 	switch {

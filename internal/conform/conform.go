@@ -18,13 +18,20 @@ const (
 	NotSeen    Verdict = "not seen"    // it cannot be seen from outside, or did not occur
 )
 
+// OptionError is an error in options: nothing was tried.
+type OptionError struct{ Err error }
+
+func (e *OptionError) Error() string { return e.Err.Error() }
+func (e *OptionError) Unwrap() error { return e.Err }
+
 // Finding is what was found about one claim of a rule.
 type Finding struct {
 	Rule    string  `json:"rule"`
 	Claim   string  `json:"claim"`
 	Verdict Verdict `json:"verdict"`
 	Why     string  `json:"why,omitempty"`    // what came instead, or what is missing
-	Script  string  `json:"script,omitempty"` // for a shell: the requests that showed a failure
+	Script  string  `json:"script,omitempty"` // for a shell: the requests that showed a server's failure
+	Seen    string  `json:"seen,omitempty"`   // what came from a client that failed, and was answered, a line each
 }
 
 // Line is what was found about one rule.

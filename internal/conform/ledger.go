@@ -35,14 +35,14 @@ func (l *ledger) saw(c claim) {
 	l.held[c]++
 }
 
-// broke keeps the first occurrence in which c did not hold; it is false for a later one.
-func (l *ledger) broke(c claim, why, script string) bool {
+// broke keeps the first occurrence in which c did not hold; it is false for a later one. Script and seen are as in Finding.
+func (l *ledger) broke(c claim, why, script, seen string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, known := l.broken[c]; known {
 		return false
 	}
-	l.broken[c] = Finding{c.rule, c.text, Fail, why, script}
+	l.broken[c] = Finding{c.rule, c.text, Fail, why, script, seen}
 	return true
 }
 

@@ -48,13 +48,16 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type server struct {
 	t *testing.T
 	endpoint
-	open    func() store.Store
+	onDisk  bool
+	forgets bool                            // what was stored, when it is killed
 	wrap    func(http.Handler) http.Handler // the fault
 	options chttp.HandlerOptions
 	linger  time.Duration
 
-	addr string
-	stop func()
+	addr  string
+	stop  func()
+	file  string
+	store *memstore.Store
 }
 
 func newServer(t *testing.T, o func(*server)) *server {
@@ -64,16 +67,7 @@ func newServer(t *testing.T, o func(*server)) *server {
 	if o != nil {
 		o(s)
 	}
-	if s.open == nil {
-		file := filepath.Join(t.TempDir(), "store.db")
-		s.open = func() store.Store {
-			st, err := sqlitestore.Open(file)
-			if err != nil {
-				t.Error(err)
-			}
-			return st
-		}
-	}
+	s.file = filepath.Join(t.TempDir(), "store.db")
 	if err := s.start(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +75,22 @@ func newServer(t *testing.T, o func(*server)) *server {
 	return s
 }
 
+// open returns what is stored.
+func (s *server) open() (store.Store, error) {
+	switch {
+	case s.onDisk:
+		return sqlitestore.Open(s.file)
+	case s.store == nil || s.forgets:
+		s.store = memstore.New()
+	}
+	return s.store, nil
+}
+
 func (s *server) start() error {
-	st := s.open()
+	st, err := s.open()
+	if err != nil {
+		return err
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	node, err := chttp.New(st, &chttp.Options{Linger: s.linger, Logger: quiet})
 	if err != nil {
@@ -113,15 +121,18 @@ func (s *server) start() error {
 	return nil
 }
 
-// restart ends the server as a process ends, and starts it again on what is stored.
+// restart ends the server and starts it again on what is stored. In memory, that is what was stored when it was killed.
 func (s *server) restart(context.Context) error {
+	if !s.onDisk {
+		s.store = s.store.Crash()
+	}
 	s.stop()
 	return s.start()
 }
 
 func (s *server) target() conform.Options {
 	url := "http://" + s.addr + "/orders"
-	return conform.Options{URL: url, Slow: url + "?sleep=0.4", Timeout: 10 * time.Second, Restart: s.restart}
+	return conform.Options{URL: url, Slow: url + "?sleep=1", Timeout: 10 * time.Second, Restart: s.restart}
 }
 
 // verdicts returns the rules that have the verdict, separated by spaces.
@@ -141,7 +152,7 @@ func tell(t *testing.T, r *conform.Report) {
 	for _, l := range r.Lines {
 		t.Logf("%-4s %-11s %s %s", l.Rule, l.Verdict, l.Says, l.Why)
 		for _, f := range l.Findings {
-			t.Logf("     %-11s %s %s\n%s", f.Verdict, f.Claim, f.Why, f.Script)
+			t.Logf("     %-11s %s %s\n%s%s", f.Verdict, f.Claim, f.Why, f.Script, f.Seen)
 		}
 	}
 }
@@ -165,6 +176,7 @@ func TestOurServerKeepsEveryRule(t *testing.T) {
 	s := newServer(t, func(s *server) {
 		s.options = chttp.HandlerOptions{Principal: basic}
 		s.linger = 3 * time.Second
+		s.onDisk = true
 	})
 	o := s.target()
 	o.Header, o.Other = ann, ben
@@ -191,7 +203,7 @@ func TestOurServerKeepsEveryRule(t *testing.T) {
 
 func TestOurServerKeepsEveryRuleForThoseWithoutAName(t *testing.T) {
 	t.Parallel()
-	s := newServer(t, func(s *server) { s.open = func() store.Store { return memstore.New() } })
+	s := newServer(t, nil)
 	o := s.target()
 	o.Restart = nil
 	rep, err := conform.Server(t.Context(), o)

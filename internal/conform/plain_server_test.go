@@ -99,7 +99,7 @@ func TestAPlainServerIsJudgedBySectionSix(t *testing.T) {
 			tt.server.answers = map[string]*plainAnswer{}
 			srv := httptest.NewServer(tt.server)
 			defer srv.Close()
-			rep, err := conform.Server(t.Context(), conform.Options{URL: srv.URL, Slow: srv.URL + "?sleep=0.4", Timeout: 5 * time.Second})
+			rep, err := conform.Server(t.Context(), conform.Options{URL: srv.URL, Slow: srv.URL + "?sleep=0.6", Timeout: 5 * time.Second})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,9 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,7 +34,7 @@ type request struct {
 	body       []byte
 	zeros      int64 // so many bytes instead of the body
 	as         principal
-	leaveAfter time.Duration // the client goes away then; 0: it does not
+	leaveAfter time.Duration // the client goes away so long after it has sent; 0: it does not
 	copies     int           // that are sent at once, in a script
 }
 
@@ -54,6 +56,20 @@ func (r *request) clone() *request {
 func (r *request) with(name, value string) *request {
 	c := r.clone()
 	c.header.Set(name, value)
+	return c
+}
+
+// at returns an attempt at another URL.
+func (r *request) at(url string) *request {
+	c := r.clone()
+	c.url = url
+	return c
+}
+
+// altered returns an attempt with other content: with a space at its end, which many formats allow.
+func (r *request) altered() *request {
+	c := r.clone()
+	c.body = append(slices.Clone(r.body), ' ')
 	return c
 }
 
@@ -108,6 +124,16 @@ func (a *answer) String() string {
 	return s
 }
 
+// excerpt quotes the content of the answer where it first differs from that of b.
+func (a *answer) excerpt(b *answer) string {
+	at := 0
+	for at < min(len(a.body), len(b.body)) && a.body[at] == b.body[at] {
+		at++
+	}
+	from := max(0, at-20)
+	return fmt.Sprintf("%.60q from byte %d", a.body[from:], from)
+}
+
 // is tells whether the answer says that the message is in this state.
 func (a *answer) is(state string) bool {
 	return a.err == nil && a.mark.err == nil && a.mark.state == state
@@ -119,8 +145,9 @@ func (r *run) exchange(ctx context.Context, q *request) *answer {
 	ctx, cancel := context.WithTimeout(ctx, r.opt.Timeout)
 	defer cancel()
 	if q.leaveAfter > 0 {
-		ctx, cancel = context.WithTimeout(ctx, q.leaveAfter)
-		defer cancel()
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { time.AfterFunc(q.leaveAfter, cancel) },
+		})
 	}
 	var body io.Reader = bytes.NewReader(q.body)
 	if q.zeros > 0 {
@@ -204,11 +231,11 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// secretNames are in the names of header fields that carry secrets.
+var secretNames = []string{"auth", "cookie", "token", "secret", "password", "api-key", "apikey", "signature"}
+
 // Credential tells whether the header field of this name is a secret, which is not printed.
 func Credential(name string) bool {
-	switch http.CanonicalHeaderKey(name) {
-	case "Authorization", "Proxy-Authorization", "Cookie":
-		return true
-	}
-	return false
+	name = strings.ToLower(name)
+	return slices.ContainsFunc(secretNames, func(s string) bool { return strings.Contains(name, s) })
 }

@@ -22,10 +22,15 @@ type check struct {
 // more; the first thing that was wrong is what it reports.
 type trial struct {
 	*run
-	ctx   context.Context
-	check *check
-	began int64
-	later func() // what is to be seen after a while (needShortLinger) or a restart (needRestart)
+	ctx    context.Context
+	check  *check
+	began  int64
+	number int    // of the try, from 1
+	later  func() // what is to be seen after a while (needShortLinger) or a restart (needRestart)
+
+	chancy bool      // a failure may be by chance, and is tried again
+	late   bool      // it failed after limit
+	limit  time.Time // a failure after it says only that answers came late; zero: it says what it says
 
 	mu      sync.Mutex // guards what follows
 	steps   []step
@@ -49,7 +54,10 @@ func (t *trial) end(to *string, format string, args []any) {
 }
 
 // fail ends the trial: the claim does not hold.
-func (t *trial) fail(format string, args ...any) { t.end(&t.why, format, args) }
+func (t *trial) fail(format string, args ...any) {
+	t.late = t.late || !t.limit.IsZero() && time.Now().After(t.limit)
+	t.end(&t.why, format, args)
+}
 
 // lack ends the trial: what it needs is not there.
 func (t *trial) lack(format string, args ...any) { t.end(&t.missing, format, args) }
@@ -110,14 +118,7 @@ func (t *trial) attempt(q *request) *answer {
 	if t.over() {
 		return &answer{req: q, err: t.ctx.Err()}
 	}
-	if q.stamps != nil && !t.certified && t.check.rule != "" { // the plain profile
-		q = q.plain()
-	}
-	if q.stamps == nil && len(q.key) == 1 {
-		q = q.clone()
-		q.key[0] = strings.Trim(q.key[0], `"`)
-	}
-	a := t.exchange(t.ctx, q)
+	a := t.exchange(t.ctx, t.written(q))
 	t.mu.Lock()
 	t.steps = append(t.steps, step{answer: a})
 	steps := slices.Clone(t.steps)
@@ -126,6 +127,18 @@ func (t *trial) attempt(q *request) *answer {
 		t.audit(a, func() string { return t.script(steps, t.began) })
 	}
 	return a
+}
+
+// written returns q as this server is sent it: a plain one gets no stamps, and a plain client's key is bare.
+func (t *trial) written(q *request) *request {
+	if q.stamps != nil && !t.certified && t.check.rule != "" {
+		q = q.plain()
+	}
+	if q.stamps == nil && len(q.key) == 1 {
+		q = q.clone()
+		q.key[0] = strings.Trim(q.key[0], `"`)
+	}
+	return q
 }
 
 // answered sends one request that must get an answer.
@@ -215,7 +228,7 @@ func (t *trial) sameOutcome(a, want *answer) {
 	case a.status != want.status:
 		t.fail("the copy is answered with %s, the first with %s", a, want)
 	case string(a.body) != string(want.body):
-		t.fail("the copy's content is another: %.80q, the first was %.80q", a.body, want.body)
+		t.fail("the copy's content is another: %s, the first was %s", a.excerpt(want), want.excerpt(a))
 	case name != "" && t.certified:
 		t.fail("the copy's header field %s is %q, the first was %q", name, a.header.Values(name), want.header.Values(name))
 	case t.certified && a.req.stamps != nil && !a.mark.replayed:
@@ -232,7 +245,11 @@ func (t *trial) none(a *answer, status int, state, code string) {
 
 // plainNone wants an answer to a plain client that is no outcome.
 func (t *trial) plainNone(a *answer, status int, code string) {
-	if !t.over() && (a.status != status || t.certified && a.problem.Code != code) {
+	switch {
+	case t.over():
+	case !t.certified && a.status != status:
+		t.fail("got %s, want status %d", a, status)
+	case t.certified && (a.status != status || a.problem.Code != code):
 		t.fail("got %s, want status %d, code %s", a, status, code)
 	}
 }
@@ -275,7 +292,7 @@ func (t *trial) together(n int, urls []string, q *request) []*answer {
 		wg.Go(func() { all[i] = t.outcome(c) })
 	}
 	wg.Wait()
-	shown := q.clone()
+	shown := t.written(q).clone()
 	shown.copies = n
 	t.steps = append(steps, step{answer: &answer{req: shown, sent: all[0].sent}})
 	return all

@@ -107,6 +107,20 @@ func (s stamps) String() string {
 	return fmt.Sprintf("v=1, sent=@%d, at=@%d, until=@%d", s.sent, s.at, s.until)
 }
 
+// readStamps reads the Certified field of a request.
+func readStamps(lines []string) (s stamps, err error) {
+	d, err := httpsfv.UnmarshalDictionary(lines)
+	if err != nil {
+		return s, fmt.Errorf("is not a dictionary of RFC 9651: %w", err)
+	}
+	f := fields{members: d}
+	if v, _ := f.item("v").(int64); v != 1 {
+		f.wrong("v is not 1")
+	}
+	s = stamps{f.seconds("sent"), f.seconds("at"), f.seconds("until")}
+	return s, f.err
+}
+
 // fields are the members of a dictionary, and what is wrong with the first wrong one.
 type fields struct {
 	members *httpsfv.Dictionary

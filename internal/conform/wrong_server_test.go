@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,8 +17,6 @@ import (
 	"time"
 
 	"github.com/certifiedhttp/chttp/internal/conform"
-	"github.com/certifiedhttp/chttp/memstore"
-	"github.com/certifiedhttp/chttp/store"
 )
 
 // A wrongServer has one fault. It is found by the rules that it breaks, and by no other.
@@ -33,26 +32,6 @@ var wrongServers = []wrongServer{
 			s.executions.Add(1)
 		}
 	})},
-	{"runs the handler for each of several copies at once", "S5 §6", func(s *server) {
-		var mu sync.Mutex
-		at := map[string]int{}
-		s.wrap = func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				key := strings.Trim(r.Header.Get("Idempotency-Key"), `"`)
-				mu.Lock()
-				at[key]++
-				several := at[key] == 5
-				mu.Unlock()
-				if several {
-					s.executions.Add(1)
-				}
-				next.ServeHTTP(w, r)
-				mu.Lock()
-				at[key]--
-				mu.Unlock()
-			})
-		}
-	}},
 	{"changes a byte of the replay", "S5 S6 §6", altering(func(_ *server, x *served) {
 		if x.replayed() && x.r.Method == http.MethodPost && len(x.body) > 0 {
 			x.body[0] ^= 1
@@ -115,35 +94,12 @@ var wrongServers = []wrongServer{
 		}
 	})},
 	{"does not look at the digest", "§1", altering(nil, func(r *http.Request) { r.Header.Del("Content-Digest") })},
-	{"says running without Retry-After", "S5", altering(func(_ *server, x *served) {
-		if x.status == http.StatusAccepted {
-			x.header.Del("Retry-After")
-		}
-	})},
-	{"says none of a copy while the message runs", "S5", func(s *server) {
-		var mu sync.Mutex
-		known := map[string]bool{}
-		altering(func(_ *server, x *served) {
-			if x.r.Header.Get("Copy") != "" && x.status == http.StatusAccepted {
-				x.problem(http.StatusServiceUnavailable, "none", "overloaded")
-				x.header.Set("Retry-After", "1")
-			}
-		}, func(r *http.Request) {
-			mu.Lock()
-			defer mu.Unlock()
-			if key := r.Header.Get("Idempotency-Key"); known[key] {
-				r.Header.Set("Copy", "1")
-			} else {
-				known[key] = key != ""
-			}
-		})(s)
-	}},
 	{"takes an error for a failure to answer", "S6", altering(func(_ *server, x *served) {
 		if x.status == http.StatusInternalServerError && x.r.URL.Query().Get("status") == "500" {
 			x.certified("state=done", "state=none")
 		}
 	})},
-	{"loses all when it is killed", "S4 S6 S13 §6", func(s *server) { s.open = func() store.Store { return memstore.New() } }},
+	{"loses all when it is killed", "S4 S6 S13 §6", func(s *server) { s.forgets = true }},
 	{"takes 'not now' for an outcome", "S7", altering(func(_ *server, x *served) {
 		if x.status == http.StatusServiceUnavailable && x.r.URL.Query().Get("status") != "" {
 			x.certified("state=none", "state=done")
@@ -160,22 +116,6 @@ var wrongServers = []wrongServer{
 	{"takes attempts from the future", "S8", func(s *server) { s.wrap = restamped("at", func(at, now int64) int64 { return min(at, now) }) }},
 	{"promises to know a message for ever", "S9", func(s *server) {
 		s.wrap = restamped("until", func(until, now int64) int64 { return min(until, now+14*86400) })
-	}},
-	{"gives up when the client does", "S12", func(s *server) {
-		s.wrap = func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if d, err := time.ParseDuration(r.URL.Query().Get("sleep") + "s"); err == nil && r.Header.Get("Prefer") == "" {
-					body, _ := io.ReadAll(r.Body) // only then does the server see the client go
-					r.Body = io.NopCloser(bytes.NewReader(body))
-					select {
-					case <-time.After(d):
-					case <-r.Context().Done():
-						return
-					}
-				}
-				next.ServeHTTP(w, r)
-			})
-		}
 	}},
 	{"renames its store now and then", "S13", altering(func(_ *server, x *served) {
 		if x.status == http.StatusUnprocessableEntity {
@@ -233,21 +173,98 @@ var wrongServers = []wrongServer{
 	})},
 }
 
+// slowServers show their faults where something takes a while.
+var slowServers = []wrongServer{
+	{"runs the handler for each of several copies at once", "S5 §6", func(s *server) {
+		var mu sync.Mutex
+		at := map[string]int{}
+		s.wrap = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				key := strings.Trim(r.Header.Get("Idempotency-Key"), `"`)
+				mu.Lock()
+				at[key]++
+				several := at[key] == 5
+				mu.Unlock()
+				if several {
+					s.executions.Add(1)
+				}
+				next.ServeHTTP(w, r)
+				mu.Lock()
+				at[key]--
+				mu.Unlock()
+			})
+		}
+	}},
+	{"says running without Retry-After", "S5", altering(func(_ *server, x *served) {
+		if x.status == http.StatusAccepted {
+			x.header.Del("Retry-After")
+		}
+	})},
+	{"says none of a copy while the message runs", "S5", func(s *server) {
+		var mu sync.Mutex
+		known := map[string]bool{}
+		altering(func(_ *server, x *served) {
+			if x.r.Header.Get("Copy") != "" && x.status == http.StatusAccepted {
+				x.problem(http.StatusServiceUnavailable, "none", "overloaded")
+				x.header.Set("Retry-After", "1")
+			}
+		}, func(r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			if key := r.Header.Get("Idempotency-Key"); known[key] {
+				r.Header.Set("Copy", "1")
+			} else {
+				known[key] = key != ""
+			}
+		})(s)
+	}},
+	{"gives up when the client does", "S12", func(s *server) {
+		var mu sync.Mutex
+		undone := map[string]bool{}
+		s.wrap = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				key := r.Header.Get("Idempotency-Key")
+				mu.Lock()
+				again := undone[key]
+				mu.Unlock()
+				if again {
+					r.Header.Set("Idempotency-Key", strings.Trim(key, `"`)+"-again")
+				}
+				rec := httptest.NewRecorder()
+				next.ServeHTTP(rec, r)
+				if r.Context().Err() != nil && key != "" {
+					mu.Lock()
+					undone[key] = true
+					mu.Unlock()
+					s.executions.Add(-1) // as if it had not been
+				}
+				x := &served{r, rec.Code, rec.Header(), rec.Body.Bytes()}
+				x.certified(`-again"`, `"`)
+				x.write(w)
+			})
+		}
+	}},
+}
+
 func TestAWrongServerBreaksTheRuleThatItBreaks(t *testing.T) {
 	t.Parallel()
 	type result struct {
 		report *conform.Report
 		err    error
 	}
-	results := make([]chan result, len(wrongServers))
-	atOnce := make(chan struct{}, 12) // they mostly wait
-	for i, tt := range wrongServers {
+	all := slices.Concat(slowServers, wrongServers)
+	results := make([]chan result, len(all))
+	atOnce := make(chan struct{}, 8) // they mostly wait
+	for i, tt := range all {
 		s := newServer(t, func(s *server) {
 			s.options.Anonymous, s.options.Principal = false, basic
 			tt.plant(s)
 		})
 		o := s.target()
 		o.Header, o.Other = ann, ben
+		if i >= len(slowServers) {
+			o.Slow = o.URL + "?status=404"
+		}
 		results[i] = make(chan result, 1)
 		go func() {
 			atOnce <- struct{}{}
@@ -256,7 +273,7 @@ func TestAWrongServerBreaksTheRuleThatItBreaks(t *testing.T) {
 			results[i] <- result{rep, err}
 		}()
 	}
-	for i, tt := range wrongServers {
+	for i, tt := range all {
 		t.Run(tt.name, func(t *testing.T) {
 			r := <-results[i]
 			if r.err != nil {
