@@ -30,6 +30,7 @@ type commands struct {
 	Send    sendCommand    `cmd:"" help:"Send messages, each exactly once, and wait until they are answered."`
 	Ls      lsCommand      `cmd:"" help:"List what a file holds: messages, requests, executions."`
 	Show    showCommand    `cmd:"" help:"Show one of them in full: what it began with, did and ended with."`
+	Export  exportCommand  `cmd:"" help:"Write executions with their oplogs to a file, for chttptest.Replay."`
 	Retry   retryCommand   `cmd:"" help:"Let what is parked, or a message that failed, be tried again."`
 	Resume  resumeCommand  `cmd:"" help:"Send again to a peer that was paused."`
 	Conform conformCommand `cmd:"" help:"Test a server or a client, of any make, by the rules of the protocol."`
