@@ -1,0 +1,42 @@
+// Command broken is a version of the shop that cannot go on with the orders of the first: it has another step before one that they have
+// done already.
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/certifiedhttp/chttp"
+	"github.com/certifiedhttp/chttp/examples/deploy"
+)
+
+func main() { deploy.Main(order) }
+
+// order sees whether there is some of what is ordered, reserves it, waits until it is paid, and sends it.
+func order(shop deploy.Shop) *chttp.Function[deploy.Order, string] {
+	return chttp.Resumable("order", func(ctx context.Context, o deploy.Order) (string, error) {
+		if err := chttp.Run(ctx, "look", func(context.Context) error { return shop.Note("seen", o) }); err != nil {
+			return "", err
+		}
+		if err := chttp.Run(ctx, "reserve", func(context.Context) error { return shop.Note("reserved", o) }); err != nil {
+			return "", err
+		}
+		for i := 0; ; i++ {
+			paid, err := chttp.Do(ctx, fmt.Sprint("paid/", i), func(context.Context) (bool, error) { return shop.Paid(o) })
+			if err != nil {
+				return "", err
+			}
+			if paid {
+				break
+			}
+			if err := chttp.Sleep(ctx, 100*time.Millisecond); err != nil {
+				return "", err
+			}
+		}
+		if err := chttp.Run(ctx, "send", func(context.Context) error { return shop.Note("sent", o) }); err != nil {
+			return "", err
+		}
+		return "sent", nil
+	})
+}
