@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type scanner struct {
 	mu      sync.Mutex // guards what follows
 	cursor  store.Cursor
 	rewound bool               // the cursor was set back since the page was read
+	soonest int64              // due of what was stored since the page was read
 	gone    map[store.Key]bool // has left memory since the page was read: the page is no longer true of it
 	next    int64              // it sleeps until then; 0: it does not sleep
 
@@ -72,6 +74,7 @@ func (s *scanner) later(due int64) {
 		s.cursor = store.Cursor{Due: due - 1}
 		s.rewound = true
 	}
+	s.soonest = min(s.soonest, due)
 	wake := s.next == 0 || due < s.next
 	s.mu.Unlock()
 	if wake {
@@ -108,7 +111,7 @@ func (s *scanner) sleep(ctx context.Context, d time.Duration) {
 func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 	s.mu.Lock()
 	cursor := s.cursor
-	s.rewound, s.gone, s.next = false, make(map[store.Key]bool), 0
+	s.rewound, s.soonest, s.gone, s.next = false, math.MaxInt64, make(map[store.Key]bool), 0
 	s.mu.Unlock()
 	page, err := n.store.Due(ctx, cursor, scanPage)
 	if err != nil && !s.passOver(n, err) {
@@ -127,18 +130,29 @@ func (s *scanner) page(ctx context.Context, n *Node) time.Duration {
 				return roomWait
 			}
 		}
-		s.mu.Lock()
-		if s.rewound {
-			s.mu.Unlock()
+		if !s.advance(r) {
 			return 0
 		}
-		s.cursor = store.Cursor{Due: r.Due, Key: r.Key}
-		s.mu.Unlock()
 	}
 	if len(page) == scanPage {
 		return 0
 	}
 	return s.until(0, -1)
+}
+
+// advance goes on behind r, unless something came in between that the page does not have.
+func (s *scanner) advance(r *store.Record) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.rewound:
+		return false
+	case s.soonest <= r.Due: // It was behind the cursor when it came, and would now be before it.
+		s.cursor = store.Cursor{Due: s.soonest - 1}
+		return false
+	}
+	s.cursor = store.Cursor{Due: r.Due, Key: r.Key}
+	return true
 }
 
 // until notes that the scanner sleeps until due, 0 being for ever, unless something came in between.

@@ -182,3 +182,42 @@ func TestAHandlerMadeAfterRunSaysSoAndDisturbsNoOther(t *testing.T) {
 		}
 	})
 }
+
+// latePage is a store whose Due is slow to return what it has read.
+type latePage struct {
+	store.Store
+	after func(page []*store.Record)
+}
+
+func (s *latePage) Due(ctx context.Context, after store.Cursor, limit int) ([]*store.Record, error) {
+	page, err := s.Store.Due(ctx, after, limit)
+	s.after(page)
+	return page, err
+}
+
+// TestI8WhatIsStoredWhileThePageIsReadIsNotPassedOver has a message stored that is due before the last of a page, after the page was read
+// and before the scanner goes through it.
+func TestI8WhatIsStoredWhileThePageIsReadIsNotPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h *home
+		var second chttp.ID
+		h = newHome(t, newLAN(certifiedPeer), nil, func(h *home) {
+			h.over = func(s store.Store) store.Store {
+				return &latePage{s, func(page []*store.Record) {
+					if len(page) != 1 || second != "" {
+						return
+					}
+					second = h.put(peerURL, "second", chttp.Policy{After: 2 * time.Second})
+					time.Sleep(time.Minute)
+				}}
+			}
+		})
+		first := h.put(peerURL, "first", chttp.Policy{After: 30 * time.Second})
+		time.Sleep(5 * time.Minute)
+		for name, id := range map[string]chttp.ID{"first": first, "second": second} {
+			if i, err := h.node.Lookup(t.Context(), id); err != nil || i.State != "answered" {
+				t.Errorf("the %s is %s, %v", name, i.State, err)
+			}
+		}
+	})
+}
