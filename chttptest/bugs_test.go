@@ -31,7 +31,7 @@ var (
 	timesPaid int
 	rates     map[string]int64
 	till      sync.Mutex
-	ledger    sync.RWMutex
+	books     sync.RWMutex
 	once      sync.Once
 	places    = make(chan struct{}, 1)
 	booked    []string
@@ -229,11 +229,11 @@ var crashBugs = []bug{
 		return "", err
 	}, want: []string{"a lock is held across call"}},
 	{name: "lock for reading and writing", fn: func(ctx context.Context, in string) (string, error) {
-		ledger.Lock()
+		books.Lock()
 		n := chttp.Persist(ctx, "n", rand.Int)
-		ledger.Unlock()
-		ledger.RLock()
-		defer ledger.RUnlock()
+		books.Unlock()
+		books.RLock()
+		defer books.RUnlock()
 		return fmt.Sprint(n), nil
 	}, want: []string{`a lock is held across persist "n"`, "sync.(*RWMutex).Lock"}},
 	{name: "once", fn: func(ctx context.Context, in string) (string, error) {
