@@ -20,6 +20,7 @@ import (
 	"github.com/certifiedhttp/chttp"
 	"github.com/certifiedhttp/chttp/chttptest"
 	"github.com/certifiedhttp/chttp/internal/export"
+	oplog "github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/memstore"
 	"github.com/certifiedhttp/chttp/store"
 )
@@ -227,6 +228,70 @@ func TestWhatIsRecordedNowIsReplayable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chttptest.Replay(t, file(t, filepath.Join(t.TempDir(), "f"), newShop().live(t)...), newShop().register, recordedOptions())
 	})
+}
+
+// TestEveryCrashOfARecordingIsReplayable replays every beginning of every oplog, as a crash would have left it: with the code that was
+// recorded, and with code that has one operation more.
+func TestEveryCrashOfARecordingIsReplayable(t *testing.T) {
+	taxed := newShop()
+	price := taxed.price
+	taxed.price = func(ctx context.Context) int { return price(ctx) + chttp.Persist(ctx, "tax", func() int { return 0 }) }
+	crashes := 0
+	for _, x := range readAll(t, recording) {
+		var all []oplog.Entry
+		for _, c := range x.Chunks {
+			entries, err := oplog.ParseEntries(c.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, entries...)
+		}
+		for n := range len(all) + 1 {
+			crashed := *x
+			crashed.State, crashed.Tail, crashed.Oplog, crashed.Version, crashed.Chunks = store.Running, nil, nil, 2, nil
+			var chunk []byte
+			breaks := false // what is behind price is there
+			for i := range all[:n] {
+				chunk = oplog.AppendEntry(chunk, &all[i])
+				breaks = breaks || all[i].Name == "now" || all[i].Phase == oplog.End && strings.HasSuffix(all[i].Scope, ":side")
+			}
+			if n > 0 {
+				crashed.Chunks = []store.Chunk{{Number: 2, Data: chunk}}
+			}
+			path := file(t, filepath.Join(t.TempDir(), "f"), &crashed)
+			if text := replayed(t, path, newShop().register, recordedOptions()); text != "" {
+				t.Errorf("%s after %d entries: %s", x.ID, n, text)
+			}
+			if text := replayed(t, path, taxed.register, recordedOptions()); (text != "") != breaks {
+				t.Errorf("%s after %d entries, with another operation: got %q, want an error: %v", x.ID, n, text, breaks)
+			}
+			crashes++
+		}
+	}
+	if crashes < 50 {
+		t.Errorf("there were %d crashes", crashes)
+	}
+}
+
+// readAll reads a file.
+func readAll(t *testing.T, path string) (list []*export.Execution) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := export.NewReader(f)
+	for err == nil {
+		var x *export.Execution
+		if x, err = r.Next(); err == nil {
+			list = append(list, x)
+		}
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	return list
 }
 
 // replayed is what Replay says in a bubble.
