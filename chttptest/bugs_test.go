@@ -31,7 +31,7 @@ var (
 	timesPaid int
 	rates     map[string]int64
 	till      sync.Mutex
-	books     sync.RWMutex
+	shelf     sync.RWMutex
 	once      sync.Once
 	places    = make(chan struct{}, 1)
 	booked    []string
@@ -229,11 +229,11 @@ var crashBugs = []bug{
 		return "", err
 	}, want: []string{"a lock is held across call"}},
 	{name: "lock for reading and writing", fn: func(ctx context.Context, in string) (string, error) {
-		books.Lock()
+		shelf.Lock()
 		n := chttp.Persist(ctx, "n", rand.Int)
-		books.Unlock()
-		books.RLock()
-		defer books.RUnlock()
+		shelf.Unlock()
+		shelf.RLock()
+		defer shelf.RUnlock()
 		return fmt.Sprint(n), nil
 	}, want: []string{`a lock is held across persist "n"`, "sync.(*RWMutex).Lock"}},
 	{name: "once", fn: func(ctx context.Context, in string) (string, error) {

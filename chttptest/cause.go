@@ -38,6 +38,12 @@ var (
 	}
 )
 
+// causeEnvironment is told apart by a process whose environment is that of the test.
+var causeEnvironment = cause{
+	"it reads an environment variable: a process that has other ones differs, and one that has the same does not",
+	`read it in chttp.Persist, or pass it in the input; if it is the same wherever the program ever runs, name it in Options.Keep`,
+}
+
 // Trials with which causes are told apart. A map of two keys is seldom gone through in the other order, so they are many.
 const (
 	againTrials = 48
@@ -49,6 +55,9 @@ const (
 func (p *proof) diagnose(f *finding) cause {
 	found, runs := p.found, p.runs
 	defer func() { p.found, p.runs = found, runs }()
+	if f.trial != nil && f.trial.process {
+		return p.lostProcess(f)
+	}
 	var all, others []*finding
 	for len(all) < againTrials && len(others) < enough {
 		g := p.probe(p.newTrial("again"))
@@ -68,6 +77,27 @@ func (p *proof) diagnose(f *finding) cause {
 		return causeRace
 	}
 	return lost(f)
+}
+
+// lostProcess is the cause where only another process differs.
+func (p *proof) lostProcess(f *finding) cause {
+	if len(f.died) == 0 {
+		if p.inProcesses(nil, false) {
+			return causeEnvironment
+		}
+		return cause{
+			"it depends on a variable that the test, or another run, has set in this process, and that is not set in another",
+			"pass it in the input, or set it in Options.Fresh, as the program does when it starts",
+		}
+	}
+	if p.inProcesses(f.died, false) {
+		return causeEnvironment
+	}
+	c := lost(f)
+	return cause{
+		"it depends on a variable that is gone with the process: one of a package, or one that a closure holds. A run before the crash had set it",
+		c.mend,
+	}
 }
 
 // slowTrial returns a trial in which an operation waits until all goroutines wait.

@@ -104,6 +104,9 @@ func (tr *trial) compareEnd() *finding {
 	if tr.answer != w.answer {
 		return &finding{what: foundOutcome, text: "the answer that the client gets\n" + sideBySide(w.answer, tr.answer)}
 	}
+	if tr.process {
+		return nil // What peers and fakes had seen before is gone.
+	}
 	if f := tr.compareWorks(); f != nil {
 		return f
 	}

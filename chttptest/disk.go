@@ -31,7 +31,10 @@ func call[T any](d disk, do func(*memstore.Store) (T, error)) (T, error) {
 
 // Join implements store.Store.
 func (d disk) Join(ctx context.Context, floor int64) (store.Identity, error) {
-	id, err := call(d, func(s *memstore.Store) (store.Identity, error) { return s.Join(ctx, floor) })
+	id, err := call(d, func(s *memstore.Store) (store.Identity, error) {
+		d.trial.keep(event{Floor: floor})
+		return s.Join(ctx, floor)
+	})
 	id.Store, id.Secret = "chttptest", secret[:]
 	return id, err
 }
@@ -47,6 +50,7 @@ func (d disk) Commit(ctx context.Context, b *store.Batch) (*store.Report, error)
 		if err != nil {
 			return r, err
 		}
+		d.trial.keep(event{Batch: b})
 		d.trial.committed(b, r)
 		if d.trial.ends(b, momentEndedDurable) {
 			d.kill()

@@ -29,6 +29,7 @@ type what int
 
 const (
 	foundBroken      what = iota // it cannot be tried
+	foundProcess                 // another process does not come to it
 	foundEndless                 // it does not end
 	foundNobody                  // it calls a host that is no peer
 	foundParked                  // it is parked

@@ -54,6 +54,9 @@ func (f *finding) alone() (head, mend string) {
 			"what the function goes on with is what the codec brings back. Give the type exported fields, a MarshalJSON of its own, or an Equal method if nothing that counts is lost; or set Options.Node.Codec"
 	case foundNobody:
 		return fmt.Sprintf("it calls %s, which is no peer", f.text), "add it to Options.Peers"
+	case foundProcess:
+		return "another process of the test binary (Options.Process) did not come to the end of it:",
+			"let the test come as far as Resumes in every process. An environment variable that it needs is named in Options.Keep; the others have other values there"
 	case foundParked:
 		return "it is parked:", ""
 	case foundCrashed:

@@ -48,6 +48,9 @@ func (tr *trial) newLife() *life {
 // kill ends the life where it stands; called with the trial's mu held.
 func (l *life) kill() {
 	l.over, l.died = true, true
+	if l.trial.child != nil {
+		l.trial.exit(true)
+	}
 	l.cancel()
 }
 

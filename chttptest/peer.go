@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/certifiedhttp/chttp"
+	"github.com/certifiedhttp/chttp/internal/record"
 	"github.com/certifiedhttp/chttp/memstore"
 	"github.com/certifiedhttp/chttp/store"
 )
@@ -170,12 +171,14 @@ func (l *life) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, l.rest(req, err)
 	}
-	var res *http.Response
-	if p == nil {
+	res := tr.recorded(at, req)
+	switch {
+	case res != nil:
+	case p == nil:
 		r := req.Clone(req.Context())
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		res, err = l.beyond.RoundTrip(r)
-	} else {
+	default:
 		res, err = tr.exchange(context.Background(), p.serve, req, body)
 	}
 	tr.mu.Lock()
@@ -191,6 +194,26 @@ func (l *life) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, l.rest(req, errDead)
 	}
 	return res, err
+}
+
+// recorded is the answer that the undisturbed run got, where peers do not live as long as the trial. What counts of it is put in its place
+// when it is recorded.
+func (tr *trial) recorded(at *site, req *http.Request) *http.Response {
+	if tr.child == nil || at == nil {
+		return nil
+	}
+	rec := httptest.NewRecorder()
+	if h := tr.proof.world.executions[at.key]; at.seq == none && h != nil {
+		t, err := record.ParseTail(h.tail)
+		if err != nil || t.Response == nil {
+			return nil
+		}
+		rec.Header().Set("Idempotent-Replayed", "true") // Then it is final, whatever it is.
+		rec.WriteHeader(t.Response.Status)
+	}
+	res := rec.Result()
+	res.Request = req
+	return res
 }
 
 // send lets a request leave the process. It returns the peer that it goes to, nil for what is beyond, and the site whose message it is, if

@@ -108,9 +108,20 @@ func (p *proof) write(b *strings.Builder, f *finding) {
 	if mend != "" {
 		fmt.Fprintf(b, "%s\n", wrap("Mend: "+mend+".", "  "))
 	}
-	if f.trial != nil && len(f.died) > 0 {
-		fmt.Fprintf(b, "  Again: &chttptest.Options{Only: %q}\n", planText(f.died))
+	if only := f.only(); only != "" {
+		fmt.Fprintf(b, "  Again: &chttptest.Options{Only: %q}\n", only)
 	}
+}
+
+// only returns what Options.Only names the run by, or "".
+func (f *finding) only() string {
+	switch {
+	case f.trial == nil || len(f.died) == 0 && !f.trial.process:
+		return ""
+	case f.trial.process:
+		return processPrefix + planText(f.died)
+	}
+	return planText(f.died)
 }
 
 // when says what has happened before.
@@ -128,8 +139,12 @@ func (f *finding) when() string {
 		parts = append(parts, how+fmt.Sprintf(momentText[at.moment], w.siteText(at.site)))
 	}
 	switch {
+	case f.what == foundProcess:
+		return ""
 	case len(parts) > 0:
 		return strings.Join(parts, "; ") + ". When it goes on, "
+	case f.trial.process:
+		return "In another process, "
 	case f.trial.name == "later":
 		return "Without a crash, only later, "
 	case f.trial.name == "slow":
@@ -250,7 +265,7 @@ func (f *finding) contents(b *strings.Builder) {
 	switch {
 	case f.what == foundDeadline:
 		fmt.Fprintf(b, "\n%s\n", indent(sideBySide(deadlineText(f.ref), deadlineText(f.now))))
-	case f.ref != nil && f.now != nil && !bytes.Equal(f.ref.content, f.now.content):
+	case f.ref != nil && f.now != nil && f.ref.kind == f.now.kind && !bytes.Equal(f.ref.content, f.now.content):
 		was, now := f.ref.content, f.now.content
 		if headA, bodyA, ok := bytes.Cut(was, []byte("\n\n")); ok {
 			if headB, bodyB, ok := bytes.Cut(now, []byte("\n\n")); ok && bytes.Equal(headA, headB) {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,10 @@ type proof struct {
 	found []*finding
 	runs  int
 	text  string
+
+	number int    // of this proof in its test
+	jobs   int    // given to processes
+	files  string // where they are
 }
 
 // mostFindings is how many different findings are printed.
@@ -65,17 +70,15 @@ const mostFindings = 3
 // prove proves s.
 func prove(t TB, o *Options, s *subject) {
 	t.Helper()
-	p := &proof{t: t, opt: o.withDefaults(), subject: s}
+	p := &proof{t: t, opt: o.withDefaults(), subject: s, number: count(t.Name())}
+	job, mine := p.child()
+	if !mine {
+		return
+	}
 	if test, ok := t.(*testing.T); ok {
-		p.test = test
-		p.prove()
-		p.text = p.report()
+		p.prove(test, job)
 	} else {
-		t.Run("resumes", func(test *testing.T) {
-			p.test = test
-			p.prove()
-			p.text = p.report()
-		})
+		t.Run("resumes", func(test *testing.T) { p.prove(test, job) })
 	}
 	if p.text != "" {
 		t.Error(p.text)
@@ -84,7 +87,17 @@ func prove(t TB, o *Options, s *subject) {
 	}
 }
 
-func (p *proof) prove() {
+func (p *proof) prove(test *testing.T, j *job) {
+	p.test = test
+	if j != nil {
+		p.do(j)
+	}
+	p.search()
+	p.text = p.report()
+}
+
+// search looks for what is wrong.
+func (p *proof) search() {
 	if !p.undisturbed() {
 		return
 	}
@@ -107,6 +120,9 @@ func (p *proof) prove() {
 		p.try(p.disturbed(at))
 	}
 	p.pairs()
+	if p.opt.Process {
+		p.processes()
+	}
 }
 
 // undisturbed does the run that the others are compared with. It is false when there is nothing to compare.
@@ -236,7 +252,11 @@ func (p *proof) pairs() {
 
 // only does the run that Options.Only names.
 func (p *proof) only() {
-	plan, err := parsePlan(p.opt.Only)
+	text, process := strings.CutPrefix(p.opt.Only, processPrefix)
+	plan, err := parsePlan(text)
+	if text == "" {
+		plan, err = nil, nil
+	}
 	if err != nil {
 		p.found = append(p.found, &finding{what: foundBroken, text: "Options.Only: " + err.Error()})
 		return
@@ -245,6 +265,10 @@ func (p *proof) only() {
 		if plan[i].key.ID == rootID {
 			plan[i].key = p.world.root
 		}
+	}
+	if process {
+		p.inProcesses(plan, true)
+		return
 	}
 	p.try(p.disturbed(plan...))
 }

@@ -287,12 +287,18 @@ func startOf(r *http.Request) time.Time {
 func TestResumesPassesWhatResumes(t *testing.T) {
 	for _, c := range sound {
 		t.Run(c.name, func(t *testing.T) {
-			c.opt.Peers = append(c.opt.Peers, cashier)
-			for _, p := range []chttptest.Peer{{Host: "plain.example", Plain: true}, {Host: "forgetful.example", Forgetful: true}} {
-				p.Handler = cashier.Handler
-				c.opt.Peers = append(c.opt.Peers, p)
-			}
+			c.opt.Peers = soundPeers(c.opt.Peers)
 			chttptest.Resumes(t, chttp.Resumable("buy", c.fn), "lamp", &c.opt)
 		})
 	}
+}
+
+// soundPeers adds those that all functions of sound call.
+func soundPeers(list []chttptest.Peer) []chttptest.Peer {
+	list = append(slices.Clone(list), cashier)
+	for _, p := range []chttptest.Peer{{Host: "plain.example", Plain: true}, {Host: "forgetful.example", Forgetful: true}} {
+		p.Handler = cashier.Handler
+		list = append(list, p)
+	}
+	return list
 }

@@ -46,6 +46,9 @@ type trial struct {
 	slow  func(*operation) time.Duration
 	late  atomic.Bool // by the real clock
 
+	process bool   // each life has a process of its own
+	child   *child // of such a process
+
 	ctx     context.Context // ends with the trial
 	wg      sync.WaitGroup
 	changed chan struct{}
@@ -76,6 +79,11 @@ func (p *proof) newTrial(name string, plan ...point) *trial {
 	}
 	if p.world != nil {
 		tr.root = p.world.root
+		for _, op := range p.world.order {
+			if op.message != "" {
+				tr.messages[op.message] = op.site
+			}
+		}
 	}
 	return tr
 }
@@ -125,14 +133,14 @@ func (tr *trial) play(t *testing.T) {
 	if o.Setup != nil {
 		o.Setup(t)
 	}
-	if err := tr.open(); err != nil {
+	if err := tr.begin(); err != nil {
 		tr.failNow(&finding{what: foundBroken, text: err.Error()})
 		return
 	}
 	var cancel context.CancelFunc
 	tr.ctx, cancel = context.WithCancel(context.Background())
 	defer tr.close(cancel)
-	time.Sleep(time.Until(begins) + tr.delay - time.Second)
+	time.Sleep(time.Until(tr.begins()) - time.Second)
 	tr.servePeers() // Only now: a node's clock ticks while it runs. And before they are called: at first it runs not yet.
 	time.Sleep(time.Second)
 	began := time.Now()
@@ -143,9 +151,25 @@ func (tr *trial) play(t *testing.T) {
 		time.Sleep(tr.gap)
 	}
 	tr.took = time.Since(began)
-	if o.Effects != nil {
+	if o.Effects != nil && !tr.process {
 		tr.effects = o.Effects()
 	}
+}
+
+// begins is when the first life of this process begins.
+func (tr *trial) begins() time.Time {
+	if tr.child != nil {
+		return tr.child.job.Begins
+	}
+	return begins.Add(tr.delay)
+}
+
+// begin makes what the first life finds.
+func (tr *trial) begin() error {
+	if tr.child != nil && len(tr.child.job.Events) > 0 {
+		return tr.restore()
+	}
+	return tr.open()
 }
 
 // open makes the execution, if the subject is one that is started.
