@@ -204,15 +204,14 @@ func (t *trial) gone(q *request, a *answer) {
 func (t *trial) forgotten(a *answer) {
 	steps := t.steps
 	get := &request{method: http.MethodGet, url: t.urlOf(a)}
-	limit := time.Now().Add(2*t.linger + 10*time.Second)
 	for !t.over() {
 		t.steps = steps
 		b := t.answered(get)
 		switch {
 		case b.status == http.StatusNotFound:
 			return
-		case time.Now().After(limit):
-			t.fail("%v after it was acknowledged it is not forgotten: %s", 2*t.linger+10*time.Second, b)
+		case time.Now().After(t.forgets):
+			t.fail("twice the linger after it was acknowledged it is not forgotten: %s", b)
 		}
 		t.pause(200 * time.Millisecond)
 	}

@@ -10,12 +10,6 @@ var messageChecks = []check{
 	{"S4", "a new id runs the handler, and its answer is no replay", needCertified, func(t *trial) {
 		t.once(func() { t.first(t.message()) })
 	}},
-	{"S4", "two ids are two messages", needCertified | needDistinct, func(t *trial) {
-		a, b := t.first(t.message()), t.first(t.message())
-		if !t.over() && !differ(a, b) {
-			t.fail("the second message got the first one's answer: %.80q", b.body)
-		}
-	}},
 	{"S4", "what was answered is durable: killed right after, it is answered so again", needCertified | needRestart, func(t *trial) {
 		q := t.message()
 		a := t.first(q)

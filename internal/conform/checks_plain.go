@@ -14,12 +14,6 @@ var plainChecks = []check{
 			}
 		})
 	}},
-	{"§6", "another key is another message", needDistinct, func(t *trial) {
-		a, b := t.first(t.message().plain()), t.first(t.message().plain())
-		if !t.over() && !differ(a, b) {
-			t.fail("the second key got the first one's answer: %.80q", b.body)
-		}
-	}},
 	{"§6", "the same key with other content is 422", 0, func(t *trial) {
 		q := t.message().plain()
 		a := t.first(q)

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
@@ -118,6 +119,11 @@ var requestChecks = []check{
 		if !t.anonymous() {
 			t.lack("short ids are accepted, so callers have a name here, given or all the same")
 		}
+		q := t.message()
+		q.key[0] = `"` + rand.Text()[:21] + `"`
+		t.none(t.answered(q), http.StatusBadRequest, stateRefused, "key-invalid")
+		q.key[0] = `"` + rand.Text()[:22] + `"`
+		t.first(q)
 	}},
 
 	{"S3", "other content", needCertified, func(t *trial) { t.reuse((*request).altered) }},

@@ -53,11 +53,14 @@ type server struct {
 	wrap    func(http.Handler) http.Handler // the fault
 	options chttp.HandlerOptions
 	linger  time.Duration
+	nobody  bool   // it is tested by somebody without a name
+	also    string // the URL of what it takes for another node of its store
 
-	addr  string
-	stop  func()
-	file  string
-	store *memstore.Store
+	restarts atomic.Int64
+	addr     string
+	stop     func()
+	file     string
+	store    *memstore.Store
 }
 
 func newServer(t *testing.T, o func(*server)) *server {
@@ -127,6 +130,7 @@ func (s *server) restart(context.Context) error {
 		s.store = s.store.Crash()
 	}
 	s.stop()
+	s.restarts.Add(1)
 	return s.start()
 }
 

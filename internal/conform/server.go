@@ -72,6 +72,7 @@ type run struct {
 	slow      func() (time.Duration, string)
 	anonymous func() bool
 
+	forgets  time.Time // by when acknowledged messages must be forgotten
 	findings []Finding
 	audits   *ledger
 	sequence int
@@ -200,6 +201,7 @@ func (r *run) all(ctx context.Context) {
 			forgotten = append(forgotten, t)
 		}
 	}
+	r.forgets = time.Now().Add(2*r.linger + 5*time.Second)
 	for _, t := range forgotten {
 		t.finish()
 		r.found(t.finding())
@@ -287,7 +289,7 @@ func (r *run) lacks(n need) string {
 	case n.has(needCertified) && !r.certified:
 		return "the server does not speak Certified"
 	case n.has(needDistinct) && !r.distinct:
-		return "the endpoint answers two messages alike, so that an execution cannot be told from a replay: put a counter into its answer"
+		return "two messages are answered alike, so that an execution cannot be told from a replay: have the endpoint answer with a counter"
 	case n.has(needOther) && len(r.opt.Other) == 0:
 		return "there is no second principal: --other 'Authorization: …'"
 	case n.has(needCredentials) && !r.credentials():

@@ -30,6 +30,9 @@ type faults struct {
 	believesStatus, believesAnyDigest, believesAnyID, retriesFinal         bool
 	believesUnmarked, insists, ignoresStore, ignoresClock                  bool
 	acksEarly, acksSmall, acksElsewhere, retries400, followsAnywhere, lazy bool
+	mortal, resends, believesNone, believesRunning503, retriesGone         bool
+	believesGateway, believes503, believes409, believesInProgress, stays   bool
+	retries409, retriesReplayed                                            bool
 }
 
 // A wrongClient has one fault.
@@ -65,6 +68,18 @@ var wrongClients = []wrongClient{
 	{"has acknowledgements ride anywhere", "A1", faults{acksElsewhere: true}},
 	{"retries what a plain peer rejects", "C5", faults{retries400: true}},
 	{"follows redirections to anywhere", "C5", faults{followsAnywhere: true}},
+	{"sends on after until", "C2", faults{mortal: true}},
+	{"sends again what is done", "§2 C5", faults{resends: true}},
+	{"takes none for the end", "§2 C8", faults{believesNone: true}},
+	{"takes 503 for an end that it is not", "§2", faults{believesRunning503: true}},
+	{"sends again what is gone", "§2", faults{retriesGone: true}},
+	{"takes a gateway's answer for its server's", "C4", faults{believesGateway: true}},
+	{"takes a plain 503 for the end", "C5", faults{believes503: true}},
+	{"takes every 409 for the end", "C5", faults{believes409: true}},
+	{"does not read problem documents", "C5", faults{believesInProgress: true}},
+	{"follows no redirection", "C5", faults{stays: true}},
+	{"takes every 409 for a pause", "C5", faults{retries409: true}},
+	{"does not see that a plain answer is a replay", "C5", faults{retriesReplayed: true}},
 }
 
 func TestAWrongClientBreaksTheRuleThatItBreaks(t *testing.T) {
@@ -88,9 +103,11 @@ func TestAWrongClientBreaksTheRuleThatItBreaks(t *testing.T) {
 			})
 		}()
 	}
+	seen := map[string]bool{}
 	for i, tt := range wrongClients {
 		t.Run(tt.name, func(t *testing.T) {
 			rep := <-reports[i]
+			note(seen, rep)
 			if got := verdicts(rep, conform.Fail); got != tt.want {
 				t.Errorf("broken are %q, want %q", got, tt.want)
 				tell(t, rep)
@@ -105,6 +122,7 @@ func TestAWrongClientBreaksTheRuleThatItBreaks(t *testing.T) {
 			}
 		})
 	}
+	everyClaimFailed(t, seen, "C2 attempts do not follow each other without a pause") // the next test
 }
 
 // A hot loop is seen where answers come fast enough for it to be one: on a busy machine, not at the first try.
@@ -151,6 +169,9 @@ type reply struct {
 func (c *simpleClient) send(ctx context.Context, target, body string) {
 	now := time.Now().Unix()
 	m := &sending{simpleClient: c, id: rand.Text(), body: body, sent: now, until: now + 86400}
+	if m.mortal {
+		m.until = now + 1
+	}
 	m.url, _ = url.Parse(target)
 	m.target = m.url
 	for ctx.Err() == nil {
@@ -187,7 +208,7 @@ func (m *sending) attempt(ctx context.Context) *reply {
 	if m.lowersAt {
 		at = m.sent + max(5-int64(m.tries), 0)
 	} else {
-		at = max(at, m.at)
+		at = min(max(at, m.at), m.until)
 	}
 	m.at = max(m.at, at)
 	if m.movesUntil && m.tries > 0 {
@@ -273,6 +294,8 @@ func (m *sending) judge(ctx context.Context, r *reply) (time.Duration, bool) {
 	switch {
 	case r.header.Get("Certified") == "" && m.certified && m.believesUnmarked:
 		return 0, r.status/100 == 2
+	case r.header.Get("Certified") == "" && m.certified && m.believesGateway && r.status == http.StatusBadGateway:
+		return 0, true
 	case r.header.Get("Certified") == "" && m.certified:
 		return m.unmarked(ctx, r)
 	case r.header.Get("Certified") == "":
@@ -315,14 +338,19 @@ func (m *sending) follow(ctx context.Context, r *reply, mark *httpsfv.Dictionary
 	switch member(mark, "state") {
 	case "done":
 		m.acknowledge(ctx)
-		return 0, true
+		return 0, !m.resends
 	case "gone":
-		return 0, true
+		return 0, !m.retriesGone
+	case "none":
+		return wait(r), m.believesNone
 	case "refused":
 		return 0, !m.retriesFinal
 	case "running":
 		if m.acksEarly {
 			m.acknowledge(ctx)
+		}
+		if m.believesRunning503 && r.status == http.StatusServiceUnavailable {
+			return 0, true
 		}
 	}
 	return wait(r), false
@@ -354,19 +382,25 @@ func (m *sending) plain(r *reply) (time.Duration, bool) {
 	switch {
 	case r.status == http.StatusTemporaryRedirect:
 		to, err := m.target.Parse(r.header.Get("Location"))
-		if err != nil || to.Host != m.target.Host && !m.followsAnywhere {
+		if err != nil || m.stays || to.Host != m.target.Host && !m.followsAnywhere {
 			return 0, true
 		}
 		m.target = to
 		return 0, false
 	case r.status >= 500 && r.header.Get("Idempotent-Replayed") == "true":
+		return 0, !m.retriesReplayed
+	case r.status == http.StatusServiceUnavailable && m.believes503, r.status == http.StatusConflict && m.believes409:
 		return 0, true
+	case r.status == http.StatusConflict && m.retries409:
+		return wait(r), false
+	case r.status/100 == 2 && m.resends:
+		return 0, false
 	case r.status == http.StatusBadRequest && m.retries400:
 		return 0, false
 	case r.status == http.StatusConflict:
 		var p struct{ Code string }
 		_ = json.Unmarshal(r.body, &p)
-		return wait(r), r.header.Get("Retry-After") == "" && p.Code != "in-progress"
+		return wait(r), r.header.Get("Retry-After") == "" && (p.Code != "in-progress" || m.believesInProgress)
 	}
 	return wait(r), !slices.Contains([]int{408, 425, 429, 500, 502, 503, 504}, r.status)
 }

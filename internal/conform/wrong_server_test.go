@@ -2,15 +2,12 @@ package conform_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -112,7 +109,31 @@ var wrongServers = []wrongServer{
 			x.digest()
 		}
 	})},
-	{"takes attempts of any age", "S8", func(s *server) { s.wrap = restamped("at", func(at, now int64) int64 { return max(at, now-60) }) }},
+	{"takes attempts of any age", "S8", func(s *server) {
+		s.linger = 2 * time.Second
+		s.wrap = restamped("at", func(at, now int64) int64 { return max(at, now) })
+	}},
+	{"takes attempts after their until and before their sent", "S8", func(s *server) {
+		until := restamped("until", func(until, now int64) int64 { return max(until, now+60) })
+		sent := restamped("sent", func(sent, now int64) int64 { return min(sent, now) })
+		s.wrap = func(next http.Handler) http.Handler { return until(sent(next)) }
+	}},
+	{"has no patience with clocks", "S8", func(s *server) {
+		s.wrap = restamped("at", func(at, now int64) int64 {
+			if at > now+30 {
+				at += 3600
+			}
+			return at
+		})
+	}},
+	{"does not keep messages for so long as it says", "S9", func(s *server) {
+		s.wrap = restamped("until", func(until, now int64) int64 {
+			if until > now+14*86400 {
+				until += 30 * 86400
+			}
+			return until
+		})
+	}},
 	{"takes attempts from the future", "S8", func(s *server) { s.wrap = restamped("at", func(at, now int64) int64 { return min(at, now) }) }},
 	{"promises to know a message for ever", "S9", func(s *server) {
 		s.wrap = restamped("until", func(until, now int64) int64 { return min(until, now+14*86400) })
@@ -166,7 +187,71 @@ var wrongServers = []wrongServer{
 		})(s)
 	}},
 	{"has its own idea of a problem", "§7", altering(func(_ *server, x *served) {
-		x.body = bytes.Replace(x.body, []byte(`"detail"`), []byte(`"message"`), 1)
+		if bytes.Contains(x.body, []byte("key-reused")) {
+			x.body = bytes.Replace(x.body, []byte(`"detail"`), []byte(`"message"`), 1)
+		}
+		x.body = bytes.Replace(x.body, []byte("Attempt is too old"), fmt.Appendf(nil, "%d is too old", time.Now().UnixNano()), 1)
+	})},
+	{"says less than it should", "§2", altering(func(_ *server, x *served) {
+		switch x.certified(", now=@[0-9]+", ""); {
+		case x.r.URL.Path == "/.well-known/chttp":
+			x.header.Del("Certified")
+		case bytes.Contains(x.body, []byte("key-missing")):
+			x.certified(", state=refused", "")
+		}
+	})},
+	{"does not say when to come again after overload", "S10", altering(func(_ *server, x *served) {
+		if x.status == http.StatusServiceUnavailable && x.r.URL.Query().Has("status") {
+			x.problem(http.StatusServiceUnavailable, "none", "overloaded")
+		}
+	})},
+	{"reads Certified only as it writes it", "§1", altering(nil, func(r *http.Request) {
+		all := r.Header.Values("Certified")
+		if r.Method == http.MethodPost && len(all) > 0 && (len(all) > 1 || !regexp.MustCompile(`^v=1, sent=@\d+, at=@\d+, until=@\d+$`).MatchString(all[0])) {
+			r.Header.Set("Certified", "nothing that can be read")
+		}
+	})},
+	{"counts a header field that does not count", "S3", altering(nil, func(r *http.Request) {
+		if r.Header.Get("Conform-Other") != "" {
+			r.Header.Set("Content-Type", "text/another")
+		}
+	})},
+	{"takes short ids of those without a name", "S2", func(s *server) {
+		s.nobody = true
+		altering(func(_ *server, x *served) { x.certified(`-short"`, `"`) }, func(r *http.Request) {
+			if key := strings.Trim(r.Header.Get("Idempotency-Key"), `"`); len(key) == 21 {
+				r.Header.Set("Idempotency-Key", key+"-short")
+			}
+		})(s)
+	}},
+	{"takes another store for its own", "S11 S13", func(s *server) {
+		another := newServer(s.t, func(o *server) { o.options.Anonymous, o.options.Principal = false, basic })
+		s.also = another.target().URL
+	}},
+	{"does not forget", "S8 A2 A3 A5", func(s *server) {
+		s.linger = time.Second
+		altering(func(_ *server, x *served) {
+			if x.r.Method == http.MethodGet && x.status == http.StatusNotFound {
+				x.problem(http.StatusGone, "gone", "acknowledged")
+			}
+		})(s)
+	}},
+	{"takes a DELETE once", "A3", func(s *server) {
+		var mu sync.Mutex
+		deleted := map[string]bool{}
+		altering(func(_ *server, x *served) {
+			mu.Lock()
+			defer mu.Unlock()
+			if x.r.Method == http.MethodDelete && deleted[x.r.URL.Path] {
+				x.problem(http.StatusNotFound, "none", "not-found")
+			}
+			deleted[x.r.URL.Path] = deleted[x.r.URL.Path] || x.r.Method == http.MethodDelete
+		})(s)
+	}},
+	{"marks what is new as a replay", "§1 §2 S1 S2 S3 S4 S6 S8 S9 S13 A1 A2 A3 A4", altering(func(_ *server, x *served) {
+		if x.r.Method == http.MethodPost {
+			x.certified("state=done, until", "state=done, replayed=?1, until")
+		}
 	})},
 	{"does not say how long it lingers", "§8", altering(func(_ *server, x *served) {
 		x.body = bytes.Replace(x.body, []byte(`"linger":"PT10M",`), nil, 1)
@@ -175,6 +260,35 @@ var wrongServers = []wrongServer{
 
 // slowServers show their faults where something takes a while.
 var slowServers = []wrongServer{
+	{"answers errors with a status of its own", "§1 S1 S5 A3 §6 §7", func(s *server) {
+		s.options.RequireKey = true
+		altering(func(_ *server, x *served) {
+			for _, code := range []string{"key-invalid", "key-missing", "certified-invalid", "too-large", "not-found", "in-progress"} {
+				if bytes.Contains(x.body, []byte(`"code":"`+code+`"`)) {
+					x.status = http.StatusTeapot
+				}
+			}
+		})(s)
+	}},
+	{"says running of another request while the first one runs", "S3", altering(func(_ *server, x *served) {
+		if x.status == http.StatusUnprocessableEntity && x.r.URL.Query().Has("sleep") {
+			x.certified("state=refused", "state=running")
+			x.status, x.body = http.StatusAccepted, nil
+			x.header.Set("Retry-After", "1")
+		}
+	})},
+	{"fails while the first one runs", "S5 §7", altering(func(_ *server, x *served) {
+		if x.status == http.StatusConflict && x.r.Method == http.MethodPost {
+			x.status = http.StatusInternalServerError
+		}
+	})},
+	{"leaves what it accepted lying after a kill", "S6", altering(func(s *server, x *served) {
+		if s.restarts.Load() > 0 && x.r.Method == http.MethodGet && x.status == http.StatusCreated {
+			x.certified("state=done, replayed=.1", "state=running")
+			x.status, x.body = http.StatusAccepted, nil
+			x.header.Del("Content-Digest")
+		}
+	})},
 	{"runs the handler for each of several copies at once", "S5 §6", func(s *server) {
 		var mu sync.Mutex
 		at := map[string]int{}
@@ -259,9 +373,18 @@ func TestAWrongServerBreaksTheRuleThatItBreaks(t *testing.T) {
 		s := newServer(t, func(s *server) {
 			s.options.Anonymous, s.options.Principal = false, basic
 			tt.plant(s)
+			if s.nobody {
+				s.options.Anonymous, s.options.Principal = true, nil
+			}
 		})
 		o := s.target()
 		o.Header, o.Other = ann, ben
+		if s.nobody {
+			o.Header, o.Other = nil, nil
+		}
+		if s.also != "" {
+			o.Also = []string{s.also}
+		}
 		if i >= len(slowServers) {
 			o.Slow = o.URL + "?status=404"
 		}
@@ -273,12 +396,14 @@ func TestAWrongServerBreaksTheRuleThatItBreaks(t *testing.T) {
 			results[i] <- result{rep, err}
 		}()
 	}
+	seen := map[string]bool{} // claims, and whether they were seen to fail
 	for i, tt := range all {
 		t.Run(tt.name, func(t *testing.T) {
 			r := <-results[i]
 			if r.err != nil {
 				t.Fatal(r.err)
 			}
+			note(seen, r.report)
 			if got := verdicts(r.report, conform.Fail); got != tt.want {
 				t.Errorf("broken are %q, want %q", got, tt.want)
 				tell(t, r.report)
@@ -289,6 +414,27 @@ func TestAWrongServerBreaksTheRuleThatItBreaks(t *testing.T) {
 				}
 			}
 		})
+	}
+	everyClaimFailed(t, seen)
+}
+
+// note keeps which claims a report holds, and whether they fail.
+func note(seen map[string]bool, r *conform.Report) {
+	for _, l := range r.Lines {
+		for _, f := range l.Findings {
+			claim := f.Rule + " " + f.Claim
+			seen[claim] = seen[claim] || f.Verdict == conform.Fail
+		}
+	}
+}
+
+// everyClaimFailed wants all claims to have been seen to fail: a claim that cannot fail says nothing.
+func everyClaimFailed(t *testing.T, seen map[string]bool, but ...string) {
+	t.Helper()
+	for claim, failed := range seen {
+		if !failed && !slices.Contains(but, claim) {
+			t.Errorf("nobody breaks: %s", claim)
+		}
 	}
 }
 
@@ -301,96 +447,4 @@ func failures(r *conform.Report) (list []conform.Finding) {
 		}
 	}
 	return list
-}
-
-// served is an answer on its way out.
-type served struct {
-	r      *http.Request
-	status int
-	header http.Header
-	body   []byte
-}
-
-// altering makes a server that changes its answers, and perhaps the requests before it reads them.
-func altering(answer func(*server, *served), request ...func(*http.Request)) func(*server) {
-	return func(s *server) {
-		s.wrap = func(next http.Handler) http.Handler {
-			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				for _, f := range request {
-					f(r)
-				}
-				rec := httptest.NewRecorder()
-				next.ServeHTTP(rec, r)
-				x := &served{r, rec.Code, rec.Header(), rec.Body.Bytes()}
-				if answer != nil {
-					answer(s, x)
-				}
-				x.write(w)
-			})
-		}
-	}
-}
-
-func (x *served) write(w http.ResponseWriter) {
-	for k, v := range x.header {
-		w.Header()[k] = v
-	}
-	w.Header().Del("Content-Length")
-	if x.r.Method != http.MethodHead && x.status != http.StatusNoContent {
-		w.Header().Set("Content-Length", strconv.Itoa(len(x.body)))
-	}
-	w.WriteHeader(x.status)
-	_, _ = w.Write(x.body)
-}
-
-func (x *served) replayed() bool { return x.header.Get("Idempotent-Replayed") == "true" }
-
-// certified replaces what matches in the Certified field.
-func (x *served) certified(pattern, by string) {
-	if c := x.header.Get("Certified"); c != "" {
-		x.header.Set("Certified", regexp.MustCompile(pattern).ReplaceAllLiteralString(c, by))
-	}
-}
-
-func (x *served) digest() {
-	sum := sha256.Sum256(x.body)
-	x.header.Set("Content-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
-}
-
-// problem makes the answer a problem.
-func (x *served) problem(status int, state, code string) {
-	x.status = status
-	x.certified("state=[a-z]+(, replayed=.1)?", "state="+state)
-	x.header.Set("Content-Type", "application/problem+json")
-	x.header.Del("Content-Digest")
-	x.body = fmt.Appendf(nil, `{"type":"https://github.com/certifiedhttp/chttp/blob/main/docs/protocol.md#%s","title":%q,"status":%d,"detail":"x","code":%q,"retryable":true}`,
-		code, titles[code], status, code)
-}
-
-var titles = map[string]string{
-	"not-found": "Message is not known", "overloaded": "Server is overloaded", "certified-invalid": "Certified is not valid",
-	"key-invalid": "Idempotency-Key is not valid",
-}
-
-// restamped changes one of the stamps before the server sees it, and hides that from the client.
-func restamped(name string, to func(stamp, now int64) int64) func(http.Handler) http.Handler {
-	stamp := regexp.MustCompile(name + `=@([0-9]{10})`)
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			was := r.Header.Get("Certified")
-			m := stamp.FindStringSubmatch(was)
-			if m == nil || r.Header.Get("Idempotency-Key") == "" || len(r.Header.Values("Certified")) > 1 {
-				next.ServeHTTP(w, r)
-				return
-			}
-			n, _ := strconv.ParseInt(m[1], 10, 64)
-			changed := fmt.Sprintf("%s=@%d", name, to(n, time.Now().Unix()))
-			r.Header.Set("Certified", strings.Replace(was, m[0], changed, 1))
-			rec := httptest.NewRecorder()
-			next.ServeHTTP(rec, r)
-			x := &served{r, rec.Code, rec.Header(), rec.Body.Bytes()}
-			x.certified(regexp.QuoteMeta(changed), m[0])
-			x.write(w)
-		})
-	}
 }
