@@ -4,9 +4,19 @@ import (
 	"bytes"
 	"context"
 	"database/sql/driver"
+	"errors"
 
 	"github.com/certifiedhttp/chttp/store"
 )
+
+// commitChecked is commit, which looks more closely where it must.
+func (w *writer) commitChecked(b *store.Batch) (*store.Report, error) {
+	report, err := w.commit(b, false)
+	if errors.Is(err, errTaken) {
+		report, err = w.commit(b, true)
+	}
+	return report, err
+}
 
 // commit does b in one transaction. A change is written before its children are looked at, since they are hardly ever taken;
 // when one is, commit fails with errTaken, and the caller calls it again to be careful, with a savepoint around such a change.

@@ -47,6 +47,9 @@ func uri(path, mode string) string {
 	return (&url.URL{Scheme: "file", Path: p, RawQuery: "mode=" + mode + "&_error_rc=1"}).String()
 }
 
+// busyPragma has a connection wait for busyTimeout.
+var busyPragma = fmt.Sprintf("busy_timeout = %d", busyTimeout.Milliseconds())
+
 func connect(path, mode string, pragmas ...string) (*conn, error) {
 	connector, err := sqlite.NewConnector(uri(path, mode))
 	if err != nil {
@@ -57,7 +60,7 @@ func connect(path, mode string, pragmas ...string) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: dc}
-	for _, p := range append([]string{fmt.Sprintf("busy_timeout = %d", busyTimeout.Milliseconds())}, pragmas...) {
+	for _, p := range append([]string{busyPragma}, pragmas...) {
 		if err := c.run("PRAGMA " + p); err != nil {
 			c.Close()
 			return nil, fmt.Errorf("pragma %s: %w", p, err)

@@ -113,10 +113,14 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, erro
 	if err := s.writable(); err != nil {
 		return nil, err
 	}
-	report, err := s.w.commit(b, false)
-	if errors.Is(err, errTaken) {
-		report, err = s.w.commit(b, true)
+	if s.w.starved { // before the log takes what room there is by now
+		s.w.starved = !s.w.makeRoom()
 	}
+	report, err := s.w.commitChecked(b)
+	if full(err) && s.w.makeRoom() {
+		report, err = s.w.commitChecked(b)
+	}
+	s.w.starved = full(err)
 	if err != nil {
 		return nil, s.explain("commit batch", err)
 	}

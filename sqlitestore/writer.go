@@ -21,6 +21,8 @@ type writer struct {
 	ack, ackChunked                    *stmt
 	sweepKeys, sweepOne                *stmt
 	setFact, dropFact                  *stmt
+
+	starved bool // the last commit found no room
 }
 
 const ackSQL = `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
@@ -92,6 +94,18 @@ func (w *writer) transact(do func() error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnknown, err)
+}
+
+// makeRoom writes the log back into the file and empties it. The log may be most of what is on a full disk: it grows to 16 MiB, whatever little
+// it is about. From then on, until the store is opened again, it is written back early. It is false where even that finds no room, or a
+// reader of the application is in the way, for which it does not wait.
+func (w *writer) makeRoom() bool {
+	if w.run("PRAGMA wal_autocheckpoint = 128; PRAGMA busy_timeout = 0") != nil {
+		return false
+	}
+	busy, err := w.askInt("PRAGMA wal_checkpoint(TRUNCATE)")
+	w.run("PRAGMA " + busyPragma)
+	return err == nil && busy == 0
 }
 
 func (w *writer) join(floor int64) (store.Identity, error) {
