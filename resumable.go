@@ -25,7 +25,7 @@ type Function[In, Out any] struct {
 // come from its input and from operations (Persist, Now, Do, Post and so on), never from clocks, random numbers, map order,
 // goroutines or variables that outlive a run. Deferred functions run at the end of each run, also of one that was merely stopped.
 // The name is stored: changing it strands what is unfinished. fn's error is its outcome, like a value; a panic is a crash, tried
-// Attempts times, then parked.
+// Attempts times, then parked. Prove it with chttptest.Resumes.
 func Resumable[In, Out any](name string, fn func(context.Context, In) (Out, error)) *Function[In, Out] {
 	return &Function[In, Out]{name: name, fn: fn}
 }
