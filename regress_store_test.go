@@ -214,6 +214,7 @@ func TestI8WhatIsStoredWhileThePageIsReadIsNotPassedOver(t *testing.T) {
 		})
 		first := h.put(peerURL, "first", chttp.Policy{After: 30 * time.Second})
 		time.Sleep(5 * time.Minute)
+		synctest.Wait() // which the race detector knows, as it does not know the clock
 		for name, id := range map[string]chttp.ID{"first": first, "second": second} {
 			if i, err := h.node.Lookup(t.Context(), id); err != nil || i.State != "answered" {
 				t.Errorf("the %s is %s, %v", name, i.State, err)
