@@ -25,6 +25,7 @@ type answer struct {
 	verdict  *verdict         // of a certified answer to this very message
 	err      error
 	left     bool // a byte may have left
+	moved    bool // redirections were followed
 	at       time.Time
 }
 
@@ -56,7 +57,11 @@ func (c *courier) attempt(ctx context.Context, m *message, o *Destination) next 
 	if ctx.Err() == nil {
 		m.failed = a.err
 	}
-	c.acks.rode(acks, a.verdict)
+	if a.moved {
+		c.acks.rode(acks, nil) // Whoever redirected says nothing of them.
+	} else {
+		c.acks.rode(acks, a.verdict)
+	}
 	if ctx.Err() != nil && a.response == nil {
 		return next{sign: nothing, after: backoff(m.tries)}
 	}
@@ -102,19 +107,20 @@ func (c *courier) exchange(ctx context.Context, m *message, o *Destination, p *p
 		if err == nil && len(body) > c.node.opt.MaxValue {
 			err = errTooLarge
 		}
-		if to := redirect(res, target); to != nil && err == nil {
-			target = to
-			continue
-		}
 		a.header = res.Header
 		if err != nil {
 			a.err = fmt.Errorf("read the answer: %w", err)
 			return a
 		}
-		a.response = &record.Response{Status: res.StatusCode, Header: recordable(res.Header), Body: body}
+		response := &record.Response{Status: res.StatusCode, Header: recordable(res.Header), Body: body}
 		if m.certify() && !o.Plain {
-			a.verdict = verified(res.Header, m.id, a.response)
+			a.verdict = verified(res.Header, m.id, response)
 		}
+		if to := redirect(res, target); to != nil && a.verdict == nil { // A certified answer is followed by its state alone (section 2).
+			target, acks, a.moved = to, nil, true // Acknowledgements ride to the path of their message only (A1).
+			continue
+		}
+		a.response = response
 		return a
 	}
 	a.err = fmt.Errorf("more than %d redirects", maxRedirects)
