@@ -116,7 +116,7 @@ var bugs = []bug{
 			chttp.Persist(ctx, "gift", rand.Int)
 		}
 		return "", nil
-	}, want: []string{`does not do persist "gift"`, "reads a clock"}},
+	}, want: []string{`does not come to persist "gift"`, "reads a clock"}},
 	{name: "operation added", fn: func(ctx context.Context, in string) (string, error) {
 		if time.Now().Month() != time.December {
 			chttp.Persist(ctx, "gift", rand.Int)

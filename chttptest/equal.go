@@ -151,9 +151,9 @@ func (d *differ) byMethod(where string, was, now reflect.Value) (same, known boo
 		}
 		return d.found(where, "is %s and comes back as %s", show(was), show(now)), true
 	}
-	if writesItself(t) {
-		a, errA := d.codec.Marshal(was.Interface())
-		b, errB := d.codec.Marshal(now.Interface())
+	if d.writesItself(t) {
+		a, errA := d.codec.Marshal(pointerTo(was))
+		b, errB := d.codec.Marshal(pointerTo(now))
 		if errA == nil && errB == nil && bytes.Equal(a, b) {
 			return true, true
 		}
@@ -162,20 +162,30 @@ func (d *differ) byMethod(where string, was, now reflect.Value) (same, known boo
 	return false, false
 }
 
-// writers are the interfaces of types that know how to write what is in them.
+func pointerTo(v reflect.Value) any {
+	p := reflect.New(v.Type())
+	p.Elem().Set(v)
+	return p.Interface()
+}
+
+// writers are the interfaces of types that know how to write what is in them; encoding/json looks for the first two.
 var writers = []reflect.Type{
 	reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.BinaryMarshaler](),
 	reflect.TypeFor[interface{ GobEncode() ([]byte, error) }](),
 }
 
-func writesItself(t reflect.Type) bool {
+func (d *differ) writesItself(t reflect.Type) bool {
 	if t.Kind() != reflect.Struct {
 		return false
 	}
 	if _, proto := reflect.PointerTo(t).MethodByName("ProtoReflect"); proto {
 		return true
 	}
-	for _, w := range writers {
+	list := writers
+	if _, ok := d.codec.(jsonCodec); ok {
+		list = writers[:2]
+	}
+	for _, w := range list {
 		if t.Implements(w) || reflect.PointerTo(t).Implements(w) {
 			return true
 		}

@@ -7,13 +7,13 @@ func (f *finding) headline() (head, mend string) {
 	switch f.what {
 	case foundAnother:
 		if f.ref.kind == f.now.kind && f.ref.name == f.now.name {
-			return fmt.Sprintf("what %s (%s) sends is another", f.now.describe(), shortLine(f.now.line)), ""
+			return fmt.Sprintf("%s (%s) sends something else", f.now.describe(), shortLine(f.now.line)), ""
 		}
 		return fmt.Sprintf("it does %s (%s) in the place of %s (%s)", f.now.describe(), shortLine(f.now.line), f.ref.describe(), shortLine(f.ref.line)), ""
 	case foundAdded:
 		return fmt.Sprintf("it does %s (%s), which it did not do there", f.now.describe(), shortLine(f.now.line)), ""
 	case foundLeft:
-		return fmt.Sprintf("it does not do %s (%s)", f.ref.describe(), shortLine(f.ref.line)), ""
+		return fmt.Sprintf("it does not come to %s (%s)", f.ref.describe(), shortLine(f.ref.line)), ""
 	case foundOtherwise:
 		return fmt.Sprintf("%s (%s) begins otherwise: %s", f.now.describe(), shortLine(f.now.line), f.text), ""
 	case foundDeadline:

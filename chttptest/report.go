@@ -285,14 +285,31 @@ func deadlineText(op *operation) string {
 
 func indent(s string) string { return "  " + strings.ReplaceAll(strings.Trim(s, "\n"), "\n", "\n  ") }
 
+// words splits s where there is space, but not inside of quotes.
+func words(s string) (list []string) {
+	quoted, from := false, 0
+	for i, r := range s + " " {
+		switch {
+		case r == '"':
+			quoted = !quoted
+		case r == ' ' && !quoted || i == len(s):
+			if i > from {
+				list = append(list, s[from:i])
+			}
+			from = i + 1
+		}
+	}
+	return list
+}
+
 // lineWidth is how long the lines of a message are.
-const lineWidth = 140
+const lineWidth = 112
 
 // wrap breaks a paragraph into lines.
 func wrap(s, prefix string) string {
 	var b strings.Builder
 	n := 0
-	for i, word := range strings.Fields(s) {
+	for i, word := range words(s) {
 		w := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:

@@ -39,3 +39,5 @@ func pay(ctx context.Context, v any) error {
 }
 
 type fn = func(ctx context.Context, in string) (string, error)
+
+func TestOrder(t *testing.T) { testOrder(t) }

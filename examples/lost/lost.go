@@ -1,58 +1,84 @@
-// Package lost is a small function with a bug that only a crash shows, and the test that finds it without one.
+// Package lost is a checkout that works, passes its tests, and one day, after a crash, charges nothing. Its test shows how
+// chttptest.Resumes finds that.
 package lost
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"net/http"
 
 	"github.com/certifiedhttp/chttp"
 )
 
-// Trip is what somebody wants to book.
-type Trip struct {
-	Traveller, From, To string
+// Cart is what a customer wants.
+type Cart struct {
+	Order string
+	Items []string
 }
 
-// Book asks for the fare and pays it. It compiles, it passes every ordinary test, and it is wrong: look for it before you read on.
-var Book = chttp.Resumable("book", func(ctx context.Context, trip Trip) (string, error) {
-	var fare int
-	err := chttp.Run(ctx, "fare", func(ctx context.Context) (err error) {
-		fare, err = fareOf(ctx, trip)
-		return err
+// Stock is the shop's own store of goods. Reserve keeps an item for an order, again if it must, and returns its price in cents.
+type Stock interface {
+	Reserve(ctx context.Context, order, item string) (int, error)
+}
+
+// Charge is what the bank is asked for.
+type Charge struct {
+	Order  string `json:"order"`
+	Amount int    `json:"amount"`
+}
+
+// Where the others are.
+const (
+	bankURL   = "https://bank.example/charges"
+	parcelURL = "https://parcels.example/parcels"
+)
+
+// Checkout reserves what is in the cart, charges for it, and has it sent. It returns the amount.
+func Checkout(stock Stock) *chttp.Function[Cart, int] {
+	return chttp.Resumable("checkout", func(ctx context.Context, cart Cart) (int, error) {
+		var total int
+		err := chttp.Run(ctx, "reserve", func(ctx context.Context) error {
+			for _, item := range cart.Items {
+				price, err := stock.Reserve(ctx, cart.Order, item)
+				if err != nil {
+					return fmt.Errorf("reserve %s: %w", item, err)
+				}
+				total += price
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		return total, settle(ctx, cart, total)
 	})
-	if err != nil {
-		return "", err
-	}
-	return pay(ctx, trip, fare)
-})
+}
 
-// BookRight is Book with the fare where it belongs: in the result of the step, which every run is given. Book's step leaves it in a
-// variable; after a crash the step is not done again, and the traveller pays nothing.
-var BookRight = chttp.Resumable("book", func(ctx context.Context, trip Trip) (string, error) {
-	fare, err := chttp.Do(ctx, "fare", func(ctx context.Context) (int, error) { return fareOf(ctx, trip) })
-	if err != nil {
-		return "", err
+// settle charges for the cart and has it sent.
+func settle(ctx context.Context, cart Cart, total int) error {
+	if _, err := chttp.PostJSON[struct{}](ctx, bankURL, Charge{cart.Order, total}); err != nil {
+		return err
 	}
-	return pay(ctx, trip, fare)
-})
+	_, err := chttp.PostJSON[struct{}](ctx, parcelURL, cart)
+	return err
+}
 
-// fareOf stands for a library that asks some other system.
-func fareOf(_ context.Context, t Trip) (int, error) { return 90 + len(t.To), nil }
-
-func pay(ctx context.Context, t Trip, fare int) (string, error) {
-	body, err := json.Marshal(map[string]any{"from": t.Traveller, "amount": fare})
-	if err != nil {
-		return "", err
-	}
-	resp, err := chttp.Post(ctx, "http://bank.example/payments", "application/json", bytes.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	if resp.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("the bank answered %s", resp.Status)
-	}
-	return fmt.Sprintf("%s goes to %s for %d", t.Traveller, t.To, fare), nil
+// Mended is Checkout as it should be: what the step finds out is its value, which is recorded.
+func Mended(stock Stock) *chttp.Function[Cart, int] {
+	return chttp.Resumable("checkout", func(ctx context.Context, cart Cart) (int, error) {
+		total, err := chttp.Do(ctx, "reserve", func(ctx context.Context) (int, error) {
+			var total int
+			for _, item := range cart.Items {
+				price, err := stock.Reserve(ctx, cart.Order, item)
+				if err != nil {
+					return 0, fmt.Errorf("reserve %s: %w", item, err)
+				}
+				total += price
+			}
+			return total, nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		return total, settle(ctx, cart, total)
+	})
 }

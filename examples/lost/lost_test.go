@@ -1,48 +1,72 @@
 package lost_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/certifiedhttp/chttp/chttptest"
 	"github.com/certifiedhttp/chttp/examples/lost"
 )
 
-var ann = lost.Trip{Traveller: "Ann", From: "Basel", To: "Zurich"}
-
-// world is the bank, in memory.
-func world() *chttptest.Options {
-	return &chttptest.Options{Peers: []chttptest.Peer{{
-		Host:    "bank.example",
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }),
-	}}}
+// shelf is a Stock in memory: what is reserved again for the same order is reserved once.
+type shelf struct {
+	mu       sync.Mutex
+	reserved map[string]bool
 }
 
-// TestBookRightResumes is all that it takes to prove a function.
-func TestBookRightResumes(t *testing.T) {
-	chttptest.Resumes(t, lost.BookRight, ann, world())
+func (s *shelf) Reserve(_ context.Context, order, item string) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved[order+"/"+item] = true
+	return 100 * len(item), nil
 }
 
-// TestBookDoesNotResume shows what such a test says of Book.
-func TestBookDoesNotResume(t *testing.T) {
-	said := &failure{T: t}
-	chttptest.Resumes(said, lost.Book, ann, world())
-	for _, want := range []string{
-		"lost.go:", `step "fare"`, "POST http://bank.example/payments", `{"amount":96,"from":"Ann"}`, `{"amount":0,"from":"Ann"}`,
-	} {
-		if !strings.Contains(said.text, want) {
-			t.Errorf("the failure does not say %s:\n%s", want, said.text)
-		}
+var cart = lost.Cart{Order: "42", Items: []string{"lamp", "chair"}}
+
+// options are the world of a checkout: others that say yes, and a shelf that is full again before every run.
+func options(s *shelf) *chttptest.Options {
+	yes := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	return &chttptest.Options{
+		Peers:   []chttptest.Peer{{Host: "bank.example", Handler: yes}, {Host: "parcels.example", Handler: yes}},
+		Setup:   func(testing.TB) { s.reserved = make(map[string]bool) },
+		Effects: func() any { return s.reserved },
 	}
-	t.Log(said.text)
 }
 
-// failure is a test that keeps what it is told, instead of failing.
-type failure struct {
+func TestTheMendedCheckoutResumes(t *testing.T) {
+	s := new(shelf)
+	chttptest.Resumes(t, lost.Mended(s), cart, options(s))
+}
+
+// recorder is a test that is told of failures, and does not fail.
+type recorder struct {
 	*testing.T
 	text string
 }
 
-func (f *failure) Error(args ...any) { f.text += fmt.Sprintln(args...) }
+func (r *recorder) Error(args ...any) { r.text += fmt.Sprintln(args...) }
+
+func TestTheCheckoutLosesItsTotal(t *testing.T) {
+	s := new(shelf)
+	r := &recorder{T: t}
+	chttptest.Resumes(r, lost.Checkout(s), cart, options(s))
+	for _, want := range []string{
+		`function "checkout" does not resume`,
+		`The process died after step "reserve" (lost.go:`,
+		`{"order":"42","amount":900}`,
+		`{"order":"42","amount":0}`,
+		`sets a variable outside of itself`,
+		`chttp.Do(ctx, "reserve", …)`,
+	} {
+		if !strings.Contains(r.text, want) {
+			t.Errorf("want %q in what was found:\n%s", want, r.text)
+		}
+	}
+	if testing.Verbose() {
+		t.Log(r.text)
+	}
+}
