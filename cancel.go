@@ -25,8 +25,8 @@ func (s *scope) cancel(ctx context.Context, n *Node, id ID, why string) error {
 			return err
 		}
 		x := s.x
-		within, end := x.within(ctx)
-		back := x.rest(x.node.now().Add(restPause)) // What it cancels may need the room.
+		within, end := x.within(context.WithoutCancel(ctx)) // A cancelled function cancels what it began.
+		back := x.rest(x.node.now().Add(restPause))         // What it cancels may need the room.
 		err := n.cancel(within, store.Key{ID: id}, why)
 		back()
 		end()
@@ -34,8 +34,6 @@ func (s *scope) cancel(ctx context.Context, n *Node, id ID, why string) error {
 			return err
 		}
 		switch {
-		case err != nil && ctx.Err() != nil:
-			err = &Error{Op: "cancel", ID: id, Err: unknownOutcome(ending(ctx))}
 		case errors.Is(err, errUnread):
 			return op.unread(err)
 		case err != nil:

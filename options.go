@@ -37,7 +37,8 @@ const (
 	sweepRows          = 2_000
 	scanPage           = 256
 	ackDelay           = time.Second
-	restPause          = time.Second // out of memory, for what waits for an answer
+	restPause          = time.Second     // out of memory, for what waits for an answer
+	unreadPause        = 2 * time.Second // at least, and at most twice that: out of memory, when the store could not be read
 	maxAcksOwed        = 10_000
 )
 

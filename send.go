@@ -268,7 +268,7 @@ func (op *operation) send(ctx context.Context, list []*outbound) error {
 			if !x.flush() { // What this execution sent itself may have the id.
 				return op.stopping()
 			}
-			switch err := x.node.taken(ctx, o.key, o.print); {
+			switch err := op.scope.taken(ctx, o.key, o.print); {
 			case errors.Is(err, errUnread):
 				return op.unread(err)
 			case err != nil:

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/certifiedhttp/chttp/internal/record"
@@ -89,9 +90,12 @@ func idsIn(b []byte) (ids []ID) {
 	return ids
 }
 
-// taken tells whether id, which the caller chose, is of something else.
-func (n *Node) taken(ctx context.Context, id ID, print []byte) error {
-	r, err := n.store.Read(ctx, store.Key{ID: id})
+// taken tells whether id, which the caller chose, is of something else. That ctx has ended is no reason not to look: what a cancelled
+// function sends or starts, to clean up, has ids too.
+func (s *scope) taken(ctx context.Context, id ID, print []byte) error {
+	within, end := s.x.within(context.WithoutCancel(ctx))
+	defer end()
+	r, err := s.x.node.store.Read(within, store.Key{ID: id})
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -118,7 +122,7 @@ func (s *scope) startChild(ctx context.Context, function string, id ID, head *re
 			if !x.flush() { // What this execution began itself may have the id.
 				return "", op.stopping()
 			}
-			switch err := x.node.taken(ctx, id, print); {
+			switch err := s.taken(ctx, id, print); {
 			case errors.Is(err, errUnread):
 				return "", op.unread(err)
 			case err != nil:
@@ -187,9 +191,15 @@ func (s *scope) waitFor(ctx context.Context, n *Node, id ID, p any) error {
 	return op.decode(op.end.Data, p)
 }
 
-// unread stops the run, to be tried again like one that crashed: that the store cannot be read is no result of op.
+// unread puts the execution out of memory, to go on when the store can be read again: that it cannot is no result of op, and no fault of
+// the function. A record that is damaged stays so: the execution parks.
 func (op *operation) unread(err error) error {
-	op.scope.x.halt(&stop{cause: err, crash: err.Error()})
+	x := op.scope.x
+	if _, damaged := errors.AsType[*store.DamagedError](err); damaged {
+		return x.park(op.kind, op.name, err.Error())
+	}
+	x.node.opt.Logger.Error("chttp: cannot read the store for an execution; it goes on later", "function", x.reg.name, "id", x.key.ID, "err", err)
+	x.halt(&stop{cause: err, evict: x.node.now().Add(unreadPause + rand.N(unreadPause)).UnixMilli()})
 	return op.stopping()
 }
 
