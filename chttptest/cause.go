@@ -68,13 +68,18 @@ func (p *proof) diagnose(f *finding) cause {
 	if len(others) > 0 {
 		return p.unsteady(f, all, others)
 	}
-	later := p.newTrial("later")
-	later.delay = p.delay
-	if p.probe(later) != nil {
-		return causeClock
+	for _, delay := range p.delays() {
+		later := p.newTrial("later")
+		later.delay = delay
+		if p.probe(later) != nil {
+			return causeClock
+		}
 	}
 	if p.probe(p.slowTrial()) != nil {
 		return causeRace
+	}
+	if p.probe(p.dawdling()) != nil {
+		return causeClock
 	}
 	return lost(f)
 }

@@ -78,8 +78,12 @@ func (l *life) asked(at site, s *probe.Sight) bool {
 		site: at, function: s.Function, kind: s.Kind, name: s.Name, print: s.Print, content: bytes.Clone(s.Content), line: s.Line,
 		at: time.Now(), recorded: s.Recorded, stray: s.Stray,
 	}
-	if d, ok := s.Context.Deadline(); ok && !withinClient() {
-		op.deadline = d
+	if d, ok := s.Context.Deadline(); ok {
+		if withinClient() {
+			op.patience = d.Sub(op.at)
+		} else {
+			op.deadline = d
+		}
 	}
 	tr := l.trial
 	if tr.slow != nil {

@@ -208,14 +208,34 @@ func (p *proof) disturbed(plan ...point) *trial {
 
 // steady does runs without a crash: at the same time, later, and with operations that take their time.
 func (p *proof) steady() bool {
-	later := p.newTrial("later")
-	later.delay = p.delay
-	for _, tr := range []*trial{p.newTrial("again"), later, p.slowTrial()} {
-		if !p.try(tr) {
+	if !p.try(p.newTrial("again")) {
+		return false
+	}
+	for _, delay := range p.delays() {
+		later := p.newTrial("later")
+		later.delay = delay
+		if !p.try(later) {
 			return false
 		}
 	}
-	return true
+	return p.try(p.slowTrial()) && p.try(p.dawdling())
+}
+
+// delays returns how much later runs start whose clocks are to show: after that of disturbed runs, in another half of the day and of the week, and in
+// another decade. A function that asks only whether it is a weekend, or office hours, is caught by one of them.
+func (p *proof) delays() []time.Duration {
+	if p.delay != longDelay {
+		return []time.Duration{p.delay}
+	}
+	return []time.Duration{longDelay, longDelay + 11*time.Hour, longDelay + 4*24*time.Hour, longDelay + 25*365*24*time.Hour}
+}
+
+// dawdling returns a trial in which operations take their time by the clock, as far as nothing comes to its end by that: what is made of
+// how long they took shows.
+func (p *proof) dawdling() *trial {
+	tr := p.newTrial("slow")
+	tr.slow = func(*operation) time.Duration { return p.gap }
+	return tr
 }
 
 // sample returns at most n of list, in their order, as the seed draws them.

@@ -25,7 +25,7 @@ var (
 
 const (
 	mostTime = 400 * 24 * time.Hour // that an undisturbed run may take
-	lastTime = time.Minute          // in which goroutines of the test's may end
+	lastTime = 15 * time.Minute     // in which goroutines of the test's, and of http.Clients that were left, may end
 	moreTime = 60 * 24 * time.Hour  // that another may take longer
 )
 

@@ -34,8 +34,9 @@ type operation struct {
 	content  []byte // what print is of
 	line     string
 	at       time.Time
-	deadline time.Time // of its context; zero: none
-	recorded bool      // it was given back
+	deadline time.Time     // of its context; zero: none
+	patience time.Duration // of the http.Client that makes it; 0: it waits for ever
+	recorded bool          // it was given back
 	stray    bool
 	message  string
 	begin    *record.Entry
@@ -126,6 +127,10 @@ func (w *world) near(op *operation) {
 	if !op.deadline.IsZero() {
 		w.deadlines = true
 		add(op.deadline.Sub(op.at))
+	}
+	if op.patience > 0 {
+		w.deadlines = true // Whether it is the client's own or the function's cannot be told.
+		add(op.patience)
 	}
 	if op.begin != nil && op.begin.Until != 0 {
 		add(time.UnixMilli(op.begin.Until).Sub(op.at))
