@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -201,13 +203,16 @@ func TestI8WhatIsStoredWhileThePageIsReadIsNotPassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h *home
 		var second chttp.ID
+		var lanes atomic.Int32
+		var once sync.Once
 		h = newHome(t, newLAN(certifiedPeer), nil, func(h *home) {
 			h.over = func(s store.Store) store.Store {
 				return &latePage{s, func(page []*store.Record) {
-					if len(page) != 1 || second != "" {
+					if len(page) != 1 || lanes.Add(1) > 2 {
 						return
 					}
-					second = h.put(peerURL, "second", chttp.Policy{After: 2 * time.Second})
+					time.Sleep(time.Millisecond) // Both of the node's lanes have read their page.
+					once.Do(func() { second = h.put(peerURL, "second", chttp.Policy{After: 2 * time.Second}) })
 					time.Sleep(time.Minute)
 				}}
 			}
