@@ -238,6 +238,10 @@ func (c *courier) post(x *execution) {
 		}
 		x.parcel.message = m
 	}
+	if e := x.parcel.message.expired(c.node.now()); e != nil {
+		x.delivered(e)
+		return
+	}
 	d, _, err := c.destinationOf(c.ctx, x.parcel.message)
 	if err != nil {
 		c.unposted(x, err)

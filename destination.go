@@ -157,11 +157,11 @@ func (d *destination) pace(ctx context.Context, last time.Time) error {
 	return nil
 }
 
-// broken tells whether the breaker is open, and for how long it has been.
+// broken tells whether the breaker is open and lets nobody try just now, and for how long it has been open.
 func (d *destination) broken() (down time.Duration, open bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.failed < breakAfter {
+	if d.failed < breakAfter || !d.probing && !time.Now().Before(d.retryAt) {
 		return 0, false
 	}
 	return time.Since(d.broke), true

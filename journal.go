@@ -317,3 +317,8 @@ func (j *journal) wait(ctx context.Context, g *group) error {
 		return context.Cause(ctx)
 	}
 }
+
+// took tells whether the acknowledgements of g are durable; those of no group are.
+func (j *journal) took(ctx context.Context, g *group) bool {
+	return g == nil || j.wait(ctx, g) == nil && !g.dropped
+}

@@ -289,6 +289,16 @@ func (n *Node) now() time.Time { return n.clock() }
 // until is how long it is until t, by the wall clock.
 func (n *Node) until(t time.Time) time.Duration { return t.Sub(n.now()) }
 
+// isFenced tells whether the store is no longer ours: whoever has it goes on with what is in it.
+func (n *Node) isFenced() bool {
+	select {
+	case <-n.fenced:
+		return true
+	default:
+		return false
+	}
+}
+
 func (n *Node) running() bool { return n.phase.Load() == phaseRunning }
 
 // stripe is locked while it is decided whether the execution of key is new (S4): so two copies cannot both find it so.

@@ -83,7 +83,7 @@ func (s *scanner) later(due int64) {
 }
 
 func (s *scanner) run(ctx context.Context, n *Node) {
-	for ctx.Err() == nil && n.running() {
+	for ctx.Err() == nil && n.running() && !n.isFenced() {
 		s.sleep(ctx, s.page(ctx, n))
 	}
 }

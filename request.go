@@ -290,18 +290,24 @@ func (s *server) acknowledge(r *http.Request, principal string) {
 		return
 	}
 	for _, a := range list {
-		s.node.acked(store.Key{Scope: s.name + "/" + principal, ID: a.ID}, a.At)
+		_, _ = s.node.acked(store.Key{Scope: s.name + "/" + principal, ID: a.ID}, a.At) // A4
 	}
 }
 
-// acked drops the outcome of key with the next batch, whose group it returns; nil when there is no outcome. at is in Unix seconds;
+// acked drops the outcome of key with the next batch, whose group it returns; nil when there is no outcome, and an error when that could
+// not be found out. at is in Unix seconds;
 // 0 counts as until (A5), and no more than until is believed.
-func (n *Node) acked(key store.Key, at int64) *group {
+func (n *Node) acked(key store.Key, at int64) (*group, error) {
 	bound := at * 1000
 	if at == 0 || at > n.now().Add(skew).Unix() {
 		r, err := n.store.Read(context.Background(), key)
-		if err != nil || !r.State.Finished() {
-			return nil
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		case !r.State.Finished():
+			return nil, nil
 		}
 		until := r.Bound
 		if r.State == store.Acknowledged { // Bound is what was acknowledged before; until was no later than this (S8, S9).
@@ -311,5 +317,5 @@ func (n *Node) acked(key store.Key, at int64) *group {
 			bound = until
 		}
 	}
-	return n.journal.put(func(j *journal) { j.acks = append(j.acks, store.Ack{Key: key, At: bound}) })
+	return n.journal.put(func(j *journal) { j.acks = append(j.acks, store.Ack{Key: key, At: bound}) }), nil
 }

@@ -39,7 +39,7 @@ func (x *execution) launch() {
 func (n *Node) task() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.running() {
+	if !n.running() || n.isFenced() {
 		return false
 	}
 	n.tasks.Add(1)

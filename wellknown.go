@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/certifiedhttp/chttp/store"
@@ -162,7 +163,7 @@ func (k *known) acknowledge(w http.ResponseWriter, r *http.Request) {
 		k.refuse(w, problemInProgress, &verdict{ID: key.ID, State: stateRunning})
 		return
 	}
-	if g := k.node.acked(key, at); g != nil && (k.node.journal.wait(r.Context(), g) != nil || g.dropped) {
+	if g, err := k.node.acked(key, at); err != nil || !k.node.journal.took(r.Context(), g) {
 		k.refuse(w, problemUncertain, &verdict{ID: key.ID, State: stateRunning})
 		return
 	}
@@ -182,15 +183,19 @@ func (k *known) bulk(w http.ResponseWriter, r *http.Request) {
 		k.refuse(w, problemCertifiedInvalid.because(err), &verdict{State: stateRefused})
 		return
 	}
-	var last *group
+	sure := true
+	var groups []*group
 	for _, a := range list.Acks {
 		if key, ok := k.node.caps.parse(a.Message); ok {
-			if g := k.node.acked(key, a.At); g != nil {
-				last = g
-			}
+			g, err := k.node.acked(key, a.At)
+			sure = sure && err == nil
+			groups = append(groups, g)
 		}
 	}
-	if last != nil && (k.node.journal.wait(r.Context(), last) != nil || last.dropped) {
+	for _, g := range slices.Compact(groups) {
+		sure = k.node.journal.took(r.Context(), g) && sure
+	}
+	if !sure {
 		k.refuse(w, problemUncertain, &verdict{State: stateRunning})
 		return
 	}
