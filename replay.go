@@ -239,20 +239,6 @@ func (x *execution) judge(r *store.Record) error {
 	return sameOutcome(r, h.result)
 }
 
-// replayed is called when another operation of the scope was given its recorded result.
-func (s *scope) replayed() {
-	x := s.x
-	if h := x.rehearsal; h == nil || !h.canceled || s.path != "" {
-		return
-	}
-	x.mu.Lock()
-	last := s.next == len(s.log)
-	x.mu.Unlock()
-	if last {
-		x.cancel(cancellation(*x.canceled))
-	}
-}
-
 // opened notes a scope of the rehearsal; called with the execution's mu held.
 func (h *rehearsal) opened(s *scope) {
 	if h != nil {

@@ -32,6 +32,7 @@ func (x *execution) launch() {
 	x.ctx, x.cancel = context.WithCancelCause(x.life)
 	x.active, x.users, x.replaying = true, 1, len(x.log) > 0
 	x.mu.Unlock()
+	root.replayed()
 	go x.main(root)
 }
 

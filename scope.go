@@ -231,6 +231,18 @@ func (s *scope) live() {
 	}
 }
 
+// replayed is called when the run begins, and when another operation was given its recorded result. Behind the last one of the function
+// itself a cancellation meets it even if it makes no other: it may wait for that.
+func (s *scope) replayed() {
+	x := s.x
+	x.mu.Lock()
+	if s.path != "" || s.next < len(s.log) || x.rehearsal != nil && !x.rehearsal.canceled {
+		x.mu.Unlock()
+		return
+	}
+	s.live()
+}
+
 // collide answers an operation in a scope that is not free.
 func (s *scope) collide(kind record.Kind, name string, busy *operation) error {
 	what := fmt.Sprintf("%s %q", kind, name)
