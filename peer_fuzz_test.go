@@ -160,10 +160,7 @@ func (p *scriptedPeer) receive(t *testing.T, flags int) (e ending) {
 		h.start("f")
 		e.state = h.ends("f").State
 	} else {
-		p.mu.Lock()
-		p.id = h.put(peerURL, "the message", chttp.Policy{Until: tried})
-		p.mu.Unlock()
-		i := h.ends(p.id)
+		i := h.ends(h.put(peerURL, "the message", chttp.Policy{Until: tried}))
 		e.state, e.status, e.err = i.State, i.Status, i.Err
 	}
 	e.took = time.Since(begin)

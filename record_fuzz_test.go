@@ -84,6 +84,9 @@ func FuzzRecord(f *testing.F) {
 			p.settle()
 			p.look()
 			p.stop()
+			if len(p.told) > 1 {
+				t.Errorf("Options.Failed was called %d times: %+v", len(p.told), p.told)
+			}
 		})
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/dunglas/httpsfv"
@@ -149,6 +150,14 @@ func (s *shop) app(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Set-Cookie", "a=b")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "run %d of %s %s\n%s", n, r.Method, r.URL.RequestURI(), body)
+}
+
+// ran is how often the application has run, once everything rests.
+func (s *shop) ran() int {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.runs)
 }
 
 // wireReply is what the bytes of one request were answered with.
