@@ -20,6 +20,8 @@ var (
 	ErrSchema = errors.New("store has another schema version")
 	// ErrCorrupt: the file is damaged. What was read from it cannot be relied upon.
 	ErrCorrupt = errors.New("store is damaged")
+	// ErrOlder: the file is an older copy of the store that was last open under its name, or has lost its log. It was not touched.
+	ErrOlder = errors.New("store is older than it was")
 	// ErrReadOnly: the store was opened with OpenReader.
 	ErrReadOnly = store.ErrReadOnly
 )

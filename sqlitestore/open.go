@@ -28,9 +28,10 @@ var migrations embed.FS
 
 // Open opens the store in the file at path for this process alone, making the file if there is none or if it is empty; its
 // directory must be there. It refuses a file that is in use (ErrLocked), that is something else (ErrForeign), of a later version
-// of this package (ErrSchema) or visibly damaged (ErrCorrupt), and leaves it as it was.
+// of this package (ErrSchema), visibly damaged (ErrCorrupt) or an older copy of the one that was there (ErrOlder), and leaves it as it was.
 //
-// Beside the file there will be <path>-wal and <path>-shm, which belong to it, and <path>-lock, which holds nothing and stays.
+// Beside the file there will be <path>-wal and <path>-shm, which belong to it, and <path>-lock, which stays, and by which an older copy is
+// known.
 func Open(path string) (*Store, error) {
 	path, err := resolve(path)
 	if err != nil {
@@ -125,6 +126,16 @@ func takeLock(path string) (*os.File, error) {
 
 // openWriter opens the file, makes or migrates its schema and prepares the writer.
 func (s *Store) openWriter() error {
+	commits, err := checkLog(s.path + "-wal")
+	if err != nil {
+		return err
+	}
+	if info, err := os.Stat(s.path); commits && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0) {
+		return s.bereft() // SQLite would delete the log
+	}
+	if err := s.checkMark(); err != nil {
+		return err
+	}
 	// What is in the file, the secret behind message URLs among it, is its owner's alone. SQLite gives -wal and -shm the same mode. A file
 	// that is there is not opened here: closing it would let go of the locks that this process has on it.
 	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -138,7 +149,7 @@ func (s *Store) openWriter() error {
 	if err != nil {
 		return s.openError(err)
 	}
-	if err = s.prepareFile(c); err == nil {
+	if err = s.prepareFile(c, commits); err == nil {
 		s.w, err = newWriter(c)
 	}
 	if err != nil {
@@ -148,11 +159,20 @@ func (s *Store) openWriter() error {
 	return nil
 }
 
-func (s *Store) prepareFile(c *conn) error {
+// bereft is the error of a log whose file is gone.
+func (s *Store) bereft() error {
+	return fmt.Errorf("%w: %s is empty, and %[2]s-wal holds commits; restore both from a copy, or move the log away to begin anew", ErrCorrupt, s.path)
+}
+
+// prepareFile makes or migrates the schema. commits tells whether there are any in the log.
+func (s *Store) prepareFile(c *conn, commits bool) error {
 	// A read first: a file that is refused stays as it is.
 	version, err := s.classify(c)
 	if err != nil {
 		return err
+	}
+	if version == 0 && commits { // the first commit there is makes the schema
+		return s.bereft()
 	}
 	// In a new file each of these is a change on its own. A crash in between leaves an empty database, which is new again.
 	for _, p := range filePragmas {

@@ -35,7 +35,7 @@ func goldenFile(t testing.TB) []byte {
 // placed writes file and, if there is one, a WAL at path, where another store was before.
 func placed(t testing.TB, path string, file, wal []byte) {
 	t.Helper()
-	for _, beside := range []string{"-wal", "-shm", "-journal"} {
+	for _, beside := range []string{"-wal", "-shm", "-journal", "-lock"} {
 		os.Remove(path + beside)
 	}
 	if err := os.WriteFile(path, file, 0o600); err != nil {

@@ -53,8 +53,9 @@ type Store struct {
 	mode string   // how its connections open the file
 	lock *os.File // nil for a reader
 
-	mu sync.Mutex // guards w
-	w  *writer    // nil for a reader, and once closed
+	mu     sync.Mutex // guards what follows
+	w      *writer    // nil for a reader, and once closed
+	marked mark       // what the lock file says
 
 	readers readers
 	closed  chan struct{} // closed by Close
@@ -84,6 +85,9 @@ func (s *Store) Join(ctx context.Context, floor int64) (store.Identity, error) {
 		return store.Identity{}, err
 	}
 	id, err := s.w.join(floor)
+	if err == nil {
+		s.setMark(mark{id.Token.Node, id.Token.Incarnation, id.Floor})
+	}
 	return id, s.explain("join", err)
 }
 
@@ -124,6 +128,7 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, erro
 	if err != nil {
 		return nil, s.explain("commit batch", err)
 	}
+	s.setMark(mark{b.Token.Node, b.Token.Incarnation, report.Floor})
 	return report, nil
 }
 
