@@ -257,6 +257,16 @@ func (w *world) isFull(p *process) {
 	})
 }
 
+// neverFell checks that no process ended by itself: without errors there is nothing that would make it.
+func (w *world) neverFell() {
+	w.t.Helper()
+	for _, p := range []*process{w.server, w.client} {
+		if p.falls > 0 {
+			w.t.Errorf("the %s ended by itself %d times", p.name, p.falls)
+		}
+	}
+}
+
 // ends has the customers finish, and judges: without faults everything that was accepted is done, once, and nothing is left over.
 func (w *world) ends() {
 	w.t.Helper()
