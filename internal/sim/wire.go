@@ -29,18 +29,16 @@ const (
 
 // letter is a message as it was seen on the wire, by its id.
 type letter struct {
-	id     string
-	name   string // of the message
-	form   string // all that must be the same in every attempt
-	by     *Process
-	sent   int      // attempts that left
-	under  *Life    // that has an attempt under way
-	at     int64    // the largest of any attempt, seconds
-	until  int64    // seconds
-	last   string   // the outcome, as it was answered first
-	acked  bool     // an acknowledgement has left
-	gone   bool     // its outcome was dropped, and the server said so
-	states []string // of its answers
+	id    string
+	name  string // of the message
+	form  string // all that must be the same in every attempt
+	by    *Process
+	sent  int    // attempts that left
+	under *Life  // that has an attempt under way
+	at    int64  // the largest of any attempt, seconds
+	until int64  // seconds
+	last  string // the outcome, as it was answered first
+	acked bool   // an acknowledgement has left
 }
 
 var (
