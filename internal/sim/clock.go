@@ -22,6 +22,7 @@ func (c *clock) now() time.Time { return time.Now().Add(c.offset).Round(0) }
 // run lets the clock jump until the world is calm.
 func (c *clock) run() {
 	w := c.p.w
+	time.Sleep(time.Duration(c.p.index) * 100 * time.Microsecond)
 	if w.has(Skew) {
 		c.set(c.within(0), Skew)
 	}

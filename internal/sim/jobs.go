@@ -50,7 +50,9 @@ func (w *World) drive() {
 		for _, k := range jobKinds {
 			if n -= k.weight; n < 0 {
 				j := &job{w: w, i: i, name: fmt.Sprintf("%s%d", k.kind, i), p: w.processes[w.luck.pick(len(w.processes), "job's process", "", i)]}
+				w.mu.Lock()
 				w.jobs[j.name] = true
+				w.mu.Unlock()
 				w.wg.Go(func() { j.run(k.do) })
 				break
 			}

@@ -71,6 +71,7 @@ const (
 
 // run lets the process live again and again until the world ends.
 func (p *Process) run() {
+	time.Sleep(time.Duration(p.index) * time.Millisecond) // in this order
 	for p.w.ctx.Err() == nil {
 		l := p.begin()
 		if l != nil {
