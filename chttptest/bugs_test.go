@@ -194,6 +194,24 @@ var crashBugs = []bug{
 		}
 		return "", pay(ctx, n)
 	}, want: []string{`branch "side"`, "sets a variable outside"}},
+	{name: "unexported field", fn: func(ctx context.Context, in string) (string, error) {
+		type price struct {
+			Amount   int
+			currency string
+		}
+		p := chttp.Persist(ctx, "price", func() price { return price{3, "EUR"} })
+		return p.currency, pay(ctx, p.Amount)
+	}, want: []string{`the value of persist "price" (bugs_test.go:`, "does not come back from the codec", ".currency is not exported, and is lost"}},
+	{name: "location of a step's value", fn: func(ctx context.Context, in string) (string, error) {
+		at, err := chttp.Do(ctx, "due", func(context.Context) (time.Time, error) {
+			return time.Now().In(time.FixedZone("Bern", 3600)), nil
+		})
+		return "", errors.Join(err, pay(ctx, at.Day()))
+	}, want: []string{`the value of step "due" (bugs_test.go:`, `location "Bern"`}},
+	{name: "any of a branch's value", fn: func(ctx context.Context, in string) (string, error) {
+		_, err := chttp.Go(ctx, "side", func(ctx context.Context) (any, error) { return map[string]any{"n": 1}, nil }).Wait(ctx)
+		return "", err
+	}, want: []string{`the value of branch "side"`, `["n"] holds int(1) and comes back as float64(1)`}},
 	{name: "effect twice", fn: func(ctx context.Context, in string) (string, error) {
 		return "", chttp.Run(ctx, "book", func(context.Context) error { booked = append(booked, in); return nil })
 	}, opt: chttptest.Options{

@@ -17,15 +17,21 @@ var proofs struct {
 	of map[string]int
 }
 
-// count returns the how many-th proof of the test this is.
-func count(test string) int {
+// count returns the how many-th proof of its test this is.
+func count(t TB) int {
+	name := t.Name()
+	t.Cleanup(func() { // It may run once more, with -test.count.
+		proofs.Lock()
+		defer proofs.Unlock()
+		delete(proofs.of, name)
+	})
 	proofs.Lock()
 	defer proofs.Unlock()
 	if proofs.of == nil {
 		proofs.of = make(map[string]int)
 	}
-	proofs.of[test]++
-	return proofs.of[test]
+	proofs.of[name]++
+	return proofs.of[name]
 }
 
 // child is what a process of Options.Process knows of its job.

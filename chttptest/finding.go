@@ -134,6 +134,18 @@ func tailText(tail []byte) string {
 
 func stateText(h *stored) string { return fmt.Sprintf("%s: %s", h.state, tailText(h.tail)) }
 
+// crashedIn leaves out of a panic's text what of its stack is not the user's.
+func crashedIn(how string) string {
+	var kept []string
+	for _, line := range strings.Split(how, "\n") {
+		if ownFrame(line) {
+			break
+		}
+		kept = append(kept, strings.ReplaceAll(line, "\t", "    "))
+	}
+	return strings.Join(kept, "\n")
+}
+
 // parkedText is why an execution is parked.
 func parkedText(h *stored) string {
 	t, err := record.ParseTail(h.tail)

@@ -39,12 +39,11 @@ func ResumesHandler(t TB, h http.Handler, req *http.Request, o *Options) {
 		func(tr *trial) error { return tr.callCertified(req, body) },
 		func(tr *trial) error { return tr.callPlain(req, body) },
 	} {
-		prove(t, o, &subject{
+		if !prove(t, o, &subject{
 			kind:     "handler",
 			register: func(n *chttp.Node) http.Handler { return n.Handler(handlerName, h, how) },
 			call:     call,
-		})
-		if t.Failed() {
+		}) {
 			return
 		}
 	}

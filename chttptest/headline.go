@@ -49,6 +49,7 @@ func (f *finding) alone() (head, mend string) {
 		name := f.role
 		if f.now != nil {
 			name = "the value of " + f.now.describe()
+			f.line = f.now.line
 		}
 		return fmt.Sprintf("%s (%s) does not come back from the codec as it was", name, shortLine(f.line)),
 			"what the function goes on with is what the codec brings back. Give the type exported fields, a MarshalJSON of its own, or an Equal method if nothing that counts is lost; or set Options.Node.Codec"

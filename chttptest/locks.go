@@ -22,8 +22,8 @@ import (
 const (
 	mostStops  = 48                     // operations at which a replay is stopped
 	lookEvery  = 500 * time.Microsecond // at a replay that does not end
-	lockLooks  = 8                      // so often it is seen waiting for a lock
-	otherLooks = 200                    // so often it is seen waiting for something else
+	lockLooks  = 400                    // so often it is seen waiting for a lock: others hold one for a moment, too
+	otherLooks = 2000                   // so often it is seen waiting for something else
 )
 
 // locks returns a lock that is held across an operation, or nil.
@@ -148,16 +148,19 @@ func waiting(all []stack, root string) (where string, lock bool) {
 	}
 	for _, s := range all {
 		isLock, waits := lockStates[s.state]
-		if !family[s.id] || !waits || !s.inUser() {
+		switch {
+		case !family[s.id]:
+			continue
+		case !waits && s.inUser():
+			return "", false // It does something that the others may wait for.
+		case !waits || !s.inUser() || where != "" && !isLock:
 			continue
 		}
 		f, _ := s.user()
 		where = fmt.Sprintf("another run waits for it in %s, at %s (%s)", short(f.function), shortLine(f.line), s.waitsIn())
-		if isLock {
-			return where, true
-		}
+		lock = lock || isLock
 	}
-	return where, false
+	return where, lock
 }
 
 // inUser tells whether the goroutine waits in the user's code, or in what that calls of the standard library.

@@ -12,7 +12,7 @@ import (
 const (
 	defaultPairs    = 100
 	defaultSingles  = 400
-	defaultPatience = 20 * time.Second
+	defaultPatience = time.Minute
 )
 
 // TB is a *testing.T, or what embeds one.
@@ -60,7 +60,7 @@ type Options struct {
 	// Only does the undisturbed run and the run that it names, as a failure has printed it. Default: all.
 	Only string
 
-	// Patience is how long one run may take by the real clock, before the test fails and says where it hangs. Default: 20 s.
+	// Patience is how long one run may take by the real clock, before the test fails and says where it hangs. Default: a minute.
 	Patience time.Duration
 
 	// Node is what the function's node is made with. Its Transport is used for hosts that are no Peers. Default: the defaults of

@@ -59,6 +59,8 @@ type proof struct {
 	runs  int
 	text  string
 
+	missed []point // deaths that did not come about
+
 	number int    // of this proof in its test
 	jobs   int    // given to processes
 	files  string // where they are
@@ -67,24 +69,29 @@ type proof struct {
 // mostFindings is how many different findings are printed.
 const mostFindings = 3
 
-// prove proves s.
-func prove(t TB, o *Options, s *subject) {
+// prove proves s. It is false when something was found.
+func prove(t TB, o *Options, s *subject) bool {
 	t.Helper()
-	p := &proof{t: t, opt: o.withDefaults(), subject: s, number: count(t.Name())}
+	p := &proof{t: t, opt: o.withDefaults(), subject: s, number: count(t)}
 	job, mine := p.child()
 	if !mine {
-		return
+		return true
 	}
 	if test, ok := t.(*testing.T); ok {
 		p.prove(test, job)
 	} else {
 		t.Run("resumes", func(test *testing.T) { p.prove(test, job) })
 	}
-	if p.text != "" {
+	switch {
+	case p.text != "":
 		t.Error(p.text)
-	} else if !p.test.Failed() {
-		t.Logf("chttptest: %s resumes: %d runs, %d operations", p.title(), p.runs, len(p.world.order))
+	case !p.test.Failed():
+		t.Logf("chttptest: %s resumes: %d operations, %d runs, seed %d", p.title(), len(p.world.order), p.runs, p.opt.Seed)
+		if len(p.missed) > 0 { // Branches and messages have no order between them: one may have ended before another is asked for.
+			t.Logf("chttptest: %d deaths did not come about, such as %v", len(p.missed), p.missed[0])
+		}
 	}
+	return p.text == "" && !p.test.Failed()
 }
 
 func (p *proof) prove(test *testing.T, j *job) {
@@ -117,7 +124,10 @@ func (p *proof) search() {
 		if len(p.found) >= mostFindings || p.test.Failed() {
 			return
 		}
-		p.try(p.disturbed(at))
+		tr := p.disturbed(at)
+		if p.try(tr) && len(tr.plan) > 0 {
+			p.missed = append(p.missed, at)
+		}
 	}
 	p.pairs()
 	if p.opt.Process {
@@ -132,15 +142,15 @@ func (p *proof) undisturbed() bool {
 	if h := tr.histories[tr.root]; h != nil {
 		p.name = h.function
 	}
-	if !ok {
-		return false
-	}
 	h := tr.histories[tr.root]
 	for _, x := range tr.histories {
 		if how := x.crashes(); len(how) > 0 {
-			p.found = append(p.found, &finding{what: foundCrashed, trial: tr, text: how[0]})
+			p.found = []*finding{{what: foundCrashed, trial: tr, text: crashedIn(how[0])}}
 			return false
 		}
+	}
+	if !ok {
+		return false
 	}
 	if h == nil || !h.state.Finished() {
 		p.found = append(p.found, tr.unfinished(h))

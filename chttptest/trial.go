@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/certifiedhttp/chttp"
@@ -144,9 +145,6 @@ func (tr *trial) play(t *testing.T) {
 	tr.servePeers() // Only now: a node's clock ticks while it runs. And before they are called: at first it runs not yet.
 	time.Sleep(time.Second)
 	began := time.Now()
-	if tr.proof.subject.call != nil {
-		tr.wg.Go(tr.call)
-	}
 	for tr.live(t) {
 		time.Sleep(tr.gap)
 	}
@@ -240,6 +238,10 @@ func (tr *trial) live(t *testing.T) bool {
 	tr.mu.Unlock()
 	done := make(chan error, 1)
 	go func() { done <- n.Run(l.ctx) }()
+	if p.subject.call != nil && len(tr.lives) == 1 {
+		synctest.Wait() // It runs: the first request is not refused, for a client would take its time before the next.
+		tr.wg.Go(tr.call)
+	}
 	limit := time.NewTimer(p.limit())
 	defer limit.Stop()
 	for tr.going(l) {
@@ -288,6 +290,9 @@ func (tr *trial) going(l *life) bool {
 	}
 	if tr.late.Load() {
 		tr.fail(&finding{what: foundEndless, text: l.waitsForLocked()})
+		return false
+	}
+	if h := tr.histories[tr.root]; h != nil && h.state == store.Parked {
 		return false
 	}
 	due, err := tr.memory.Due(context.Background(), store.Cursor{}, 1)
