@@ -49,6 +49,7 @@ const (
 	Full                    // a store has no room for a while
 	Fail                    // a commit is refused, nothing was done
 	Unread                  // a read of a store fails
+	Rot                     // a record is damaged for a while
 	Lag                     // a commit takes its time
 	Skew                    // clocks differ, by less than the skew
 	Jump                    // clocks jump to and fro, within the skew
@@ -66,7 +67,7 @@ type Faults uint64
 
 var faultNames = [faultKinds]string{
 	"lose", "deaf", "double", "slow", "reset", "refuse", "gateway", "unmarked", "garble", "die-commit", "die-read", "die-request", "die-code",
-	"stop", "fence", "outage", "unsure", "full", "fail", "unread", "lag", "skew", "jump", "far", "panic", "not-now", "diverge", "cancel", "strange",
+	"stop", "fence", "outage", "unsure", "full", "fail", "unread", "rot", "lag", "skew", "jump", "far", "panic", "not-now", "diverge", "cancel", "strange",
 }
 
 // String returns the fault's name.

@@ -27,7 +27,7 @@ func required() []string {
 		"by hand: post done", "by hand: post gone", "by hand: show done", "by hand: ack gone",
 		"money: paid", "money: unknown",
 		"dies in a function", "dies in a handler", "dies in a branch", "dies between a step's effect and its record",
-		"dies during recovery", "dies at a read",
+		"dies during recovery", "dies at a read", "dies after a cancellation",
 	}
 	for _, side := range []string{
 		"before its request leaves", "before it works on a request", "after it worked on a request", "when an answer has come",

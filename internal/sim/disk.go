@@ -74,6 +74,7 @@ func (d *disk) Join(ctx context.Context, floor int64) (store.Identity, error) {
 	return read(d, "join", func(s *memstore.Store) (store.Identity, error) {
 		id, err := s.Join(ctx, floor)
 		if err == nil {
+			d.l.p.life = d.l // Whoever was it before is fenced.
 			d.l.p.memory.found(d.l.p, id.Floor)
 		}
 		return id, err

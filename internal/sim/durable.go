@@ -169,6 +169,7 @@ var reasons = []struct {
 	fault      Fault
 }{
 	{"unread", "could not be read", Unread},
+	{"damaged", "damaged", Rot},
 	{"crashed", "crashed ", Panic},
 	{"at most once", "to have it at most once", none},
 	{"differs", "the replay differs", Diverge},

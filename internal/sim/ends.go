@@ -117,3 +117,20 @@ func (p *Process) floorRises(floor int64) {
 	}
 	m.floor = floor
 }
+
+// behind is how far the floor is behind where it may be; called with mu held.
+func (p *Process) behind() time.Duration {
+	return p.clock.now().Add(-linger).Sub(time.UnixMilli(p.memory.floor))
+}
+
+// s8Lag checks that a floor which was behind has caught up, at twice the time that passed since there are no more faults (decision 0002).
+func (w *World) s8Lag() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.processes {
+		most := max(linger, p.lag-time.Since(p.lagAt)) + 3*time.Minute
+		if lag := p.behind(); lag > most {
+			w.violate("S8", "%s: the floor is %v behind, and was %v behind %v ago", p.name, lag, p.lag, time.Since(p.lagAt))
+		}
+	}
+}

@@ -252,6 +252,7 @@ func (j *job) workAndCancel() {
 			}
 			w.hit("fault: " + Cancel.String())
 			w.event("%s is asked to end", j.name)
+			l.dies(DieCode, 0.3, j.name, try, "after a cancellation")
 			w.mu.Unlock()
 			break
 		}

@@ -307,7 +307,7 @@ func (m *memory) sweep(p *Process, b *store.Batch) {
 		if !e.ended {
 			continue
 		}
-		if p.record(key) == nil {
+		if p.lacks(key) {
 			e.swept, e.floorAt = true, m.floor
 			p.w.hit("forgotten")
 			p.w.event("%s: %q is forgotten", p.name, e.name)

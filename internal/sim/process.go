@@ -23,11 +23,14 @@ type Process struct {
 	clock clock
 
 	// Guarded by the world's mu.
-	life     *Life // the latest
+	life     *Life // the latest that has joined the store
 	lives    int
 	calls    int // of its store
 	requests map[string]int
 	fullTill time.Time
+	rotten   store.Key
+	lag      time.Duration // of the floor, at lagAt
+	lagAt    time.Time
 	memory   memory
 }
 
@@ -112,7 +115,7 @@ func (p *Process) begin() *Life {
 	l.ctx, l.stop = context.WithCancel(w.ctx)
 	w.mu.Lock()
 	p.lives++
-	l.n, p.life = p.lives, l
+	l.n = p.lives
 	w.event("%s: life %d begins", p.name, l.n)
 	w.mu.Unlock()
 	n, err := chttp.New(&disk{l}, l.options())
@@ -248,7 +251,7 @@ const recoveryTime = 2 * time.Second
 // dies lets the process die by f, with a probability, and says where; called with mu held.
 func (l *Life) dies(f Fault, rate float64, name string, n int, where string) bool {
 	w := l.p.w
-	if !l.current() || !w.strikes(f, rate, l.p.name+" "+name, n) {
+	if l.dead || l.replaced || !w.strikes(f, rate, l.p.name+" "+name, n) {
 		return false
 	}
 	w.hit("dies " + where)
@@ -275,6 +278,43 @@ func (p *Process) record(key store.Key) *store.Record {
 		return nil
 	}
 	return r
+}
+
+// lacks tells whether there is certainly no record of key; called with mu held.
+func (p *Process) lacks(key store.Key) bool {
+	_, err := p.disk.Read(context.Background(), key)
+	return errors.Is(err, store.ErrNotFound)
+}
+
+// mend makes good what is damaged; called with mu held.
+func (p *Process) mend() { p.disk.Damage(p.rotten, false) }
+
+// rot damages a record for a while, now and then.
+func (p *Process) rot() {
+	w := p.w
+	for n := 1; w.wait(w.luck.span(10*time.Second, 20*time.Minute, "rot", p.name, n)); n++ {
+		w.mu.Lock()
+		var key store.Key
+		for _, e := range p.memory.all[max(0, len(p.memory.all)-8):] { // of the latest
+			if !e.swept && !e.notNow {
+				key = e.key
+				break
+			}
+		}
+		struck := key.ID != "" && w.strikes(Rot, 0.5, p.name, n)
+		if struck {
+			w.event("%s: the record of %q is damaged", p.name, p.memory.known[key].name)
+			p.rotten = key
+			p.disk.Damage(key, true)
+		}
+		w.mu.Unlock()
+		if struck {
+			w.wait(w.luck.span(time.Second, 10*time.Minute, "rots", p.name, n))
+			w.mu.Lock()
+			p.mend()
+			w.mu.Unlock()
+		}
+	}
 }
 
 // called returns what a record is called in the world; called with mu held.

@@ -37,6 +37,7 @@ type World struct {
 	ctx    context.Context // ends with the world
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	failed chan struct{} // closed when something has gone wrong
 
 	mu             sync.Mutex // guards what follows, and every access to a disk
 	calm           bool       // no more faults
@@ -90,7 +91,7 @@ func (e *event) String() string {
 // NewWorld returns a world that has not begun.
 func NewWorld(c Config) *World {
 	w := &World{
-		cfg: c, luck: luck(c.Seed), begin: time.Now(),
+		cfg: c, luck: luck(c.Seed), begin: time.Now(), failed: make(chan struct{}),
 		outside: map[string]outsider{}, letters: map[string]*letter{}, ids: map[string]string{}, sights: map[string]*sight{},
 		tallies: map[string]int{}, effects: map[string]int{}, dealings: map[string]*dealing{}, promises: map[string]bool{},
 		histories: map[string][]Exchange{}, counts: map[string]int{},
@@ -100,12 +101,12 @@ func NewWorld(c Config) *World {
 	return w
 }
 
-// Play plays the whole life of a world and returns what is known of it at the end.
+// Play plays the whole life of a world, or until something goes wrong, and returns what is known of it at the end.
 func (w *World) Play() *Result {
 	w.start()
-	w.live()
-	w.settle()
-	w.fade()
+	if w.live() && w.settle() {
+		w.fade()
+	}
 	w.end()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,32 +137,50 @@ func (w *World) start() {
 		if w.has(Skew) || w.has(Jump) || w.has(Far) {
 			w.wg.Go(p.clock.run)
 		}
+		if w.has(Rot) {
+			w.wg.Go(p.rot)
+		}
 		if w.has(Stop) || w.has(Fence) {
 			w.wg.Go(p.disturb)
 		}
 	}
 }
 
-// live lets faults happen for the world's length, while jobs are done.
-func (w *World) live() {
+// live lets faults happen for the world's length, while jobs are done; false when something has gone wrong.
+func (w *World) live() bool {
 	w.drive()
-	time.Sleep(w.cfg.Length)
+	return w.sleep(w.cfg.Length)
 }
 
-// settle ends all faults and waits until everything has come to its end (I8).
-func (w *World) settle() {
+// sleep lets d pass, unless something goes wrong: then it is false.
+func (w *World) sleep(d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-w.failed:
+		return false
+	}
+}
+
+// settle ends all faults and waits until everything has come to its end (I8); false when something has gone wrong.
+func (w *World) settle() bool {
 	w.mu.Lock()
 	w.calm = true
 	w.event("calm")
 	for _, p := range w.processes {
 		p.clock.calm()
+		p.mend()
+		p.lag, p.lagAt = p.behind(), time.Now()
 		if p.life != nil && p.life.lacks {
 			p.life.kill("lacks a function")
 		}
 	}
 	w.mu.Unlock()
 	quiet := 0
-	for end := time.Now().Add(settleLimit); time.Now().Before(end) && quiet < 3; time.Sleep(settlePoll) {
+	for end := time.Now().Add(settleLimit); time.Now().Before(end) && quiet < 3; {
+		if !w.sleep(settlePoll) {
+			return false
+		}
 		if !w.stillBusy() && len(w.unfinished()) == 0 {
 			quiet++
 		} else {
@@ -172,6 +191,7 @@ func (w *World) settle() {
 	w.i8()
 	w.i10()
 	w.money()
+	return w.sleep(0)
 }
 
 // The limits of what comes after the faults. A clock that was hours ahead may have written down times that are hours ahead.
@@ -184,10 +204,15 @@ const (
 // ahead by as much.
 func (w *World) fade() {
 	for end := time.Now().Add(settleLimit); time.Now().Before(end) && w.kept(true) > 0; {
-		time.Sleep(time.Minute)
+		if !w.sleep(time.Minute) {
+			return
+		}
 	}
-	time.Sleep(linger + 2*time.Minute)
+	if !w.sleep(linger + 2*time.Minute) {
+		return
+	}
 	w.i9Lingers()
+	w.s8Lag()
 	w.mu.Lock()
 	w.fading = true
 	for _, p := range w.processes {
@@ -195,7 +220,9 @@ func (w *World) fade() {
 	}
 	w.mu.Unlock()
 	for end := time.Now().Add(time.Hour); time.Now().Before(end) && w.kept(false) > 0; {
-		time.Sleep(time.Minute)
+		if !w.sleep(time.Minute) {
+			return
+		}
 	}
 	w.i9()
 }
@@ -247,6 +274,9 @@ func (w *World) event(format string, args ...any) {
 // violate records that something happened that must not; called with mu held.
 func (w *World) violate(rule, format string, args ...any) {
 	v := Violation{rule, fmt.Sprintf(format, args...), time.Since(w.begin)}
+	if len(w.broken) == 0 {
+		close(w.failed)
+	}
 	if len(w.broken) < maxViolations && !slices.ContainsFunc(w.broken, func(b Violation) bool { return b.Rule == v.Rule && b.Text == v.Text }) {
 		w.broken = append(w.broken, v)
 	}
