@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/certifiedhttp/chttp/sqlitestore"
@@ -156,4 +157,53 @@ func lookedInto(t *testing.T, path string, want []*store.Record, write bool) boo
 		}
 	}
 	return true
+}
+
+// FuzzMark opens a sound store beside a lock file of any bytes. It is opened, and goes on, unless these say that it had come further.
+func FuzzMark(f *testing.F) {
+	whole := goldenFile(f)
+	path := f.TempDir() + "/node.db"
+	placed(f, path, whole, nil)
+	s := open(f, path)
+	if _, err := s.Commit(ctx, &store.Batch{Token: join(f, s).Token, Floor: 1 << 50}); err != nil {
+		f.Fatal(err)
+	}
+	s.Close()
+	newer, err := os.ReadFile(path + "-lock")
+	if err != nil || len(newer) == 0 {
+		f.Fatalf("the mark is %q, %v", newer, err)
+	}
+	has := func(lock []byte) bool { // all that the mark says
+		return !slices.ContainsFunc(bytes.Fields(newer), func(word []byte) bool { return !bytes.Contains(lock, word) })
+	}
+	f.Add(newer)
+	f.Add(newer[:len(newer)-1])
+	f.Add(newer[:len(newer)-5])
+	f.Add(bytes.Replace(newer, []byte(" 1125"), []byte(" 2125"), 1)) // another floor
+	f.Add(append([]byte(" \n"), newer...))
+	f.Add([]byte("chttp-mark 1 known 99999999999999999999999 -1 0\n"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, lock []byte) {
+		for range 2 {
+			placed(t, path, whole, nil)
+			if err := os.WriteFile(path+"-lock", lock, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := sqlitestore.Open(path)
+			older := errors.Is(err, sqlitestore.ErrOlder)
+			if err != nil && !older || older && !has(lock) || !older && bytes.HasPrefix(lock, newer) {
+				t.Fatalf("Open beside %q: %v", lock, err)
+			}
+			if err != nil {
+				return
+			}
+			_, err = s.Commit(ctx, &store.Batch{Token: join(t, s).Token, Floor: 1 << 50, Changes: []store.Change{insert("new")}})
+			if err := errors.Join(err, s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if lock, err = os.ReadFile(path + "-lock"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
