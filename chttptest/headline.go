@@ -51,7 +51,10 @@ func (f *finding) alone() (head, mend string) {
 			name = "the value of " + f.now.describe()
 			f.line = f.now.line
 		}
-		return fmt.Sprintf("%s (%s) does not come back from the codec as it was", name, shortLine(f.line)),
+		if f.line != "" {
+			name += " (" + shortLine(f.line) + ")"
+		}
+		return name + " does not come back from the codec as it was",
 			"what the function goes on with is what the codec brings back. Give the type exported fields, a MarshalJSON of its own, or an Equal method if nothing that counts is lost; or set Options.Node.Codec"
 	case foundNobody:
 		return fmt.Sprintf("it calls %s, which is no peer", f.text), "add it to Options.Peers"

@@ -1,7 +1,9 @@
 package chttptest
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,13 +50,13 @@ type Options struct {
 	// has another value in each process of Process. Default: none.
 	Keep []string
 
-	// Singles is how many single crashes are tried; of more, a sample. Default: 400.
+	// Singles is how many single crashes are tried; of more, a sample. Negative: none. Default: 400.
 	Singles int
 
 	// Pairs is how many pairs of crashes are tried, the second in the recovery from the first; of more, a sample. Negative: none. Default: 100.
 	Pairs int
 
-	// Seed draws samples. It is printed with a failure. Default: 1.
+	// Seed draws the samples: with another, others. Default: 1.
 	Seed uint64
 
 	// Only does the undisturbed run and the run that it names, as a failure has printed it. Default: all.
@@ -107,4 +109,20 @@ func (o *Options) withDefaults() Options {
 		c.Patience = defaultPatience
 	}
 	return c
+}
+
+func (o *Options) validate() error {
+	hosts := make(map[string]bool)
+	for _, p := range o.Peers {
+		switch {
+		case p.Host == "" || strings.ContainsAny(p.Host, "/ "):
+			return fmt.Errorf("the host of a peer is %q: it is what stands between // and / in URLs", p.Host)
+		case p.Handler == nil:
+			return fmt.Errorf("the peer %s has no handler", p.Host)
+		case hosts[p.Host]:
+			return fmt.Errorf("two peers are %s", p.Host)
+		}
+		hosts[p.Host] = true
+	}
+	return nil
 }

@@ -79,7 +79,7 @@ func (p *proof) title() string {
 
 // like is equal for findings of which one is enough.
 func (f *finding) like() string {
-	k := fmt.Sprint(f.what, f.line)
+	k := fmt.Sprint(f.what, f.line, f.role)
 	for _, op := range []*operation{f.ref, f.now} {
 		if op != nil {
 			k += fmt.Sprint(op.site)

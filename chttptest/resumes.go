@@ -72,7 +72,13 @@ const mostFindings = 3
 // prove proves s. It is false when something was found.
 func prove(t TB, o *Options, s *subject) bool {
 	t.Helper()
+	if bubbleOf(goroutineHeader()) != "" {
+		t.Fatal("chttptest: Resumes makes bubbles of its own: call it outside of testing/synctest.Test")
+	}
 	p := &proof{t: t, opt: o.withDefaults(), subject: s, number: count(t)}
+	if err := p.opt.validate(); err != nil {
+		t.Fatalf("chttptest: %v", err)
+	}
 	job, mine := p.child()
 	if !mine {
 		return true
@@ -252,6 +258,9 @@ func (p *proof) dawdling() *trial {
 func (p *proof) sample(list []point, n int) []point {
 	if len(list) <= n {
 		return list
+	}
+	if n <= 0 {
+		return nil
 	}
 	r := rand.New(rand.NewPCG(p.opt.Seed, 0))
 	picked := r.Perm(len(list))[:n]

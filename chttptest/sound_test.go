@@ -288,7 +288,15 @@ func TestResumesPassesWhatResumes(t *testing.T) {
 	for _, c := range sound {
 		t.Run(c.name, func(t *testing.T) {
 			c.opt.Peers = soundPeers(c.opt.Peers)
-			chttptest.Resumes(t, chttp.Resumable("buy", c.fn), "lamp", &c.opt)
+			r := &recorder{T: t}
+			chttptest.Resumes(r, chttp.Resumable("buy", c.fn), "lamp", &c.opt)
+			if r.text != "" {
+				t.Error(r.text)
+			}
+			t.Log(r.log)
+			if inOrder := c.name != "branches" && c.name != "child executions"; inOrder && strings.Contains(r.log, "did not come about") {
+				t.Error("not every death came about")
+			}
 		})
 	}
 }
