@@ -60,6 +60,9 @@ var answerSeeds = []struct {
 	{0, scripted{429, "Retry-After: 99999999999999999999\r\n", ""}, scripted{200, "", "too late"}},
 	{0, scripted{308, "Location: /elsewhere?a=b\r\n", ""}, scripted{201, "", "there"}},
 	{7 << flagBits, scripted{307, "Location: /a\r\n", ""}, scripted{307, "Location: ../b\r\n", ""}},
+	{0, scripted{307, "Location: /elsewhere\r\n" + markedDone, "an outcome"}, scripted{500, "", ""}},
+	{0, scripted{308, "Location: /elsewhere\r\n" + markedRunning, ""}, scripted{200, markedDone, "done"}},
+	{asPlain, scripted{307, "Location: /elsewhere\r\n" + markedDone, ""}, scripted{201, "", "there"}},
 	{0, scripted{307, "Location: http://evil.example/\r\n", ""}, scripted{200, "", ""}},
 	{knownCertified, scripted{200, "", "stripped"}, scripted{200, "Certified: v=1\r\n", `{"versions":[1]}`}},
 	{knownCertified, scripted{200, "", "stripped"}, scripted{200, "", "<html>"}},
@@ -145,7 +148,11 @@ func (o *oracle) class(x *exchanged, i int) class {
 	if o.redirects == 0 {
 		o.asked = x.url
 	}
+	v, present := verdictOf(x)
 	to := o.redirected(x)
+	if v != nil && x.method != http.MethodGet && !o.plain {
+		to = "" // A certified answer is followed by its state alone (section 2).
+	}
 	if to == "" || o.redirects == 4 {
 		o.redirects = 0
 	} else {
@@ -154,7 +161,6 @@ func (o *oracle) class(x *exchanged, i int) class {
 			o.t.Errorf("answer %d redirects to %q, and the next request goes to %q", i, to, o.peer.seen[i+1].url)
 		}
 	}
-	v, present := verdictOf(x)
 	switch {
 	case x.err != nil || to != "":
 		return again
