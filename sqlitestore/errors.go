@@ -22,7 +22,7 @@ var (
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrOlder: the file is an older copy of the store that was last open under its name, or has lost its log. It was not touched.
 	ErrOlder = errors.New("store is older than it was")
-	// ErrReadOnly: the store was opened with OpenReader.
+	// ErrReadOnly: the store was opened with OpenReader, or its file can only be read.
 	ErrReadOnly = store.ErrReadOnly
 )
 
@@ -53,6 +53,12 @@ func (s *Store) explain(doing string, err error) error {
 		return fmt.Errorf("%s: %w: make room on the disk of %s: %w", doing, store.ErrFull, s.path, err)
 	case c&0xff == sqlite3.SQLITE_CORRUPT, c&0xff == sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%s: %w: restore %s from a copy: %w", doing, ErrCorrupt, s.path, err)
+	case c == sqlite3.SQLITE_IOERR_SHORT_READ:
+		return fmt.Errorf("%s: %w: it has been cut short: restore %s from a copy: %w", doing, ErrCorrupt, s.path, err)
+	case c&0xff == sqlite3.SQLITE_ERROR: // Our statements are right: what they are about is not.
+		return fmt.Errorf("%s: %w: restore %s from a copy: %w", doing, ErrCorrupt, s.path, err)
+	case c&0xff == sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%s: %w: see that this user may write %s, or restore it from a copy if its beginning is damaged: %w", doing, ErrReadOnly, s.path, err)
 	case c&0xff == sqlite3.SQLITE_BUSY:
 		return fmt.Errorf("%s: another connection held the write lock of %s for more than %v: %w", doing, s.path, busyTimeout, err)
 	}

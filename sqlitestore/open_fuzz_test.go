@@ -77,7 +77,7 @@ func FuzzOpen(f *testing.F) {
 			f.Add(uint32(0), []byte{byte(at >> 16), byte(at >> 8), byte(at), 0x41}, []byte{}, []byte{})
 		}
 	}
-	for _, at := range []int{16, 20, 24, 28, 36, 40, 52, 56, 60, 68, 92, 100, 103, 105, 8192, 8195, 8200} { // headers of the file and of pages
+	for _, at := range []int{16, 18, 20, 24, 28, 36, 40, 44, 47, 52, 56, 60, 68, 92, 100, 103, 105, 8192, 8195, 8200} { // headers of the file and of pages
 		f.Add(uint32(0), []byte{byte(at >> 16), byte(at >> 8), byte(at), 1}, []byte{}, []byte{})
 	}
 	f.Add(uint32(0), []byte{}, []byte("SQLite format 3\x00"), []byte{})
