@@ -80,3 +80,10 @@ func Exec(t *testing.T, s *Store, sql string) {
 		t.Fatal(err)
 	}
 }
+
+// LimitLog has the log written back when it has so many frames.
+func LimitLog(s *Store, frames int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w.limit = frames
+}

@@ -2,6 +2,7 @@ package sqlitestore_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 
@@ -12,6 +13,13 @@ import (
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimEnv); path != "" {
 		victim(path)
+	}
+	if path := os.Getenv(partialEnv); path != "" {
+		if err := partial(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	// Each check of the model opens stores on disk; -rapid.checks asks for more.
 	flag.Set("rapid.checks", "40")

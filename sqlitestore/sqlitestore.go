@@ -39,9 +39,8 @@ var filePragmas = []string{
 	"synchronous = FULL",
 	// None are declared: a sweep deletes chunks itself, and only of records that have some.
 	"foreign_keys = OFF",
-	// 16 MiB of WAL. Pages that many batches touch are written back once, and reading the WAL after a crash takes some 10 ms. The commit that
-	// passes the mark does the work.
-	"wal_autocheckpoint = 2000",
+	// The writer does it itself: see writeBack.
+	"wal_autocheckpoint = 0",
 	// 8 MiB. SQLite walks the whole cache when a commit has ended, so a bigger one made commits slower.
 	"cache_size = -8000",
 	"temp_store = MEMORY",
@@ -128,6 +127,7 @@ func (s *Store) Commit(ctx context.Context, b *store.Batch) (*store.Report, erro
 	if err != nil {
 		return nil, s.explain("commit batch", err)
 	}
+	s.w.writeBack()
 	s.setMark(mark{b.Token.Node, b.Token.Incarnation, report.Floor})
 	return report, nil
 }
@@ -138,6 +138,9 @@ func (s *Store) writable() error {
 	case <-s.closed:
 		return store.ErrClosed
 	default:
+	}
+	if s.w != nil && s.w.failed != nil {
+		return fmt.Errorf("%s: %w", s.path, s.w.failed)
 	}
 	if s.w == nil {
 		return s.reading()

@@ -21,8 +21,11 @@ type writer struct {
 	ack, ackChunked                    *stmt
 	sweepKeys, sweepOne                *stmt
 	setFact, dropFact                  *stmt
+	logged, checkpoint                 *stmt
 
-	starved bool // the last commit found no room
+	limit   int64 // frames in the log from which on it is written back
+	starved bool  // the last commit found no room
+	failed  error // why nothing may be written any more
 }
 
 const ackSQL = `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bound), moved = 0, blobs = 0, chunked = 0,
@@ -30,7 +33,7 @@ const ackSQL = `UPDATE chttp_record SET state = 9, bound = iif(certified, ?3, bo
 	WHERE id = ?1 AND scope = ?2 AND chunked = %d AND state >= 4 AND (state <> 9 OR certified AND bound < ?3)`
 
 func newWriter(c *conn) (*writer, error) {
-	w := &writer{conn: c}
+	w := &writer{conn: c, limit: logLimit}
 	for _, p := range []struct {
 		st  **stmt
 		sql string
@@ -64,6 +67,8 @@ func newWriter(c *conn) (*writer, error) {
 				SELECT bound, id, scope, chunked FROM chttp_record WHERE state >= 4 AND certified = 0 AND bound <= ?2
 			) ORDER BY bound LIMIT ?3`},
 		{&w.sweepOne, "DELETE FROM chttp_record WHERE id = ? AND scope = ?"},
+		{&w.logged, "PRAGMA wal_checkpoint(NOOP)"},
+		{&w.checkpoint, "PRAGMA wal_checkpoint(PASSIVE)"},
 	} {
 		var err error
 		if *p.st, err = c.keep(p.sql); err != nil {
@@ -94,18 +99,6 @@ func (w *writer) transact(do func() error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", store.ErrUnknown, err)
-}
-
-// makeRoom writes the log back into the file and empties it. The log may be most of what is on a full disk: it grows to 16 MiB, whatever little
-// it is about. From then on, until the store is opened again, it is written back early. It is false where even that finds no room, or a
-// reader of the application is in the way, for which it does not wait.
-func (w *writer) makeRoom() bool {
-	if w.run("PRAGMA wal_autocheckpoint = 128; PRAGMA busy_timeout = 0") != nil {
-		return false
-	}
-	busy, err := w.askInt("PRAGMA wal_checkpoint(TRUNCATE)")
-	w.run("PRAGMA " + busyPragma)
-	return err == nil && busy == 0
 }
 
 func (w *writer) join(floor int64) (store.Identity, error) {

@@ -147,7 +147,20 @@ func TestASmallDiskGoesOnWhenThereIsRoom(t *testing.T) {
 	if n := w.witness.refused("server") - before; n > 0 {
 		t.Errorf("%d requests were refused although there was room", n)
 	}
+	w.server.drive.Limit(0)
+	// From now on the log is written back often, which must not be believed where it failed. A sync of the file that fails ends the process:
+	// what was written before is not to be relied on, whatever the next sync says.
+	w.befall(w.server, drive.Fault{Op: drive.Write, Suffix: ".db", First: 2, Times: 3, Errno: syscall.EIO, Half: true})
+	w.goesOn(w.server)
+	dead := w.server.died()
+	w.befall(w.server, drive.Fault{Op: drive.Sync, Suffix: ".db", Times: 1, Errno: syscall.EIO})
+	w.soon(dead, "the end of the server")
+	w.goesOn(w.server)
+	w.soon(w.server.losePower(), "a death")
 	w.ends()
+	if w.server.falls != 1 {
+		t.Errorf("the server ended %d times, want 1", w.server.falls)
+	}
 }
 
 // TestPausesAreSurvived stops a process for longer than its peers wait.

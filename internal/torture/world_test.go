@@ -88,37 +88,45 @@ func (w *world) custom(id string) {
 
 // insist asks the client until it has done what it is asked.
 func (w *world) insist(verb, id string) {
-	first := true
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && !w.t.Failed(); first = false {
-		for l := range w.client.ask(verb, id) {
-			switch l.verb {
-			case "put", "answered":
-				w.client.forget(id)
-				if l.verb == "put" {
-					w.witness.accept(id)
-				} else {
-					w.witness.answer(id, l.text)
-				}
+	deadline := time.After(patience)
+	for first := true; !w.t.Failed(); first = false {
+		answers := w.client.ask(verb, id)
+		for alive := true; alive; {
+			var l line
+			select {
+			case l, alive = <-answers:
+			case <-deadline:
+				w.t.Errorf("%s %s is not done after %v", verb, id, patience)
 				return
-			case "start":
-				w.witness.accept(id)
-				continue
-			case "failed":
-				w.t.Errorf("%s %s: %s", verb, id, l.text)
-				return
-			case "refused":
-				if w.witness.refuse(id, "client", first) {
-					w.client.forget(id)
-					return
-				}
 			}
-			break // refused, or unknown
+			if w.hears(id, l, first) {
+				w.client.forget(id)
+				return
+			}
+			alive = alive && l.verb == "start"
 		}
 		time.Sleep(20 * time.Millisecond) // dead, or in trouble
 	}
-	if !w.t.Failed() {
-		w.t.Errorf("%s %s is not done after %v", verb, id, patience)
+}
+
+// hears takes what the client says of an id, and tells whether that was all.
+func (w *world) hears(id string, l line, first bool) (all bool) {
+	switch l.verb {
+	case "put":
+		w.witness.accept(id)
+		return true
+	case "start": // and the answer will follow
+		w.witness.accept(id)
+	case "answered":
+		w.witness.answer(id, l.text)
+		return true
+	case "failed":
+		w.t.Errorf("%s: %s", id, l.text)
+		return true
+	case "refused":
+		return w.witness.refuse(id, "client", first)
 	}
+	return false
 }
 
 // post asks the server as a client does that is not certified, until it is answered.

@@ -10,7 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -20,9 +21,24 @@ const (
 
 // file is what the medium has of a file, where that is not what the file holds.
 type file struct {
-	inode uint64
+	made  birth
 	size  int64           // on the medium
 	pages map[int64]*page // by their number
+}
+
+// birth tells a file from another that had its name, or its inode, before.
+type birth struct {
+	inode uint64
+	time  unix.StatxTimestamp
+}
+
+func birthOf(f *os.File) (birth, error) {
+	var st unix.Statx_t
+	err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
+	if err == nil && st.Mask&unix.STATX_BTIME == 0 {
+		err = errors.New("the file system does not say when a file was made; keep temporary files on another")
+	}
+	return birth{st.Ino, st.Btime}, err
 }
 
 // page is what the medium has of a page.
@@ -71,10 +87,13 @@ func (d *Drive) file(c *call) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	inode := info.Sys().(*syscall.Stat_t).Ino
+	made, err := birthOf(c.file)
+	if err != nil {
+		return nil, err
+	}
 	f := d.files[c.path]
-	if f == nil || f.inode != inode {
-		f = &file{inode: inode, size: info.Size(), pages: make(map[int64]*page)}
+	if f == nil || f.made != made {
+		f = &file{made: made, size: info.Size(), pages: make(map[int64]*page)}
 		d.files[c.path] = f
 	}
 	return f, nil
@@ -145,8 +164,8 @@ func (f *file) revert(path string, rnd *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	if info.Sys().(*syscall.Stat_t).Ino != f.inode {
-		return nil // made anew, and not written yet
+	if made, err := birthOf(w); err != nil || made != f.made {
+		return err // made anew, and not written yet
 	}
 	numbers := make([]int64, 0, len(f.pages))
 	for n := range f.pages {
