@@ -284,8 +284,13 @@ func (x *execution) refused(c *store.Change, err error) {
 		x.halt(&stop{cause: err, discard: true, news: &event{kind: refused, err: err}})
 		return
 	}
-	s := &stop{cause: err, park: fmt.Sprintf("the store refuses what it recorded: %v", err)}
+	s := &stop{cause: err, park: fmt.Sprintf("the store refuses what it recorded: %v", err), refused: true}
 	x.mu.Lock()
+	if x.stop != nil && x.stop.refused && x.settled { // Not even that it is parked: what is stored stays, and nothing more is tried here.
+		x.node.opt.Logger.Error("chttp: the store takes nothing of an execution, which does not go on in this process", "function", x.reg.name, "id", x.key.ID, "err", err)
+		x.haltLocked(&stop{cause: err, discard: true, news: &event{kind: halted, err: err}})
+		return
+	}
 	x.version--
 	x.onTheWay = delta{}
 	x.chunk, x.children, x.acks = nil, nil, nil

@@ -16,6 +16,7 @@ type stop struct {
 	crash   string // it crashed like this
 	evict   int64  // put it out of memory until then
 	discard bool   // nothing of it is ours any more
+	refused bool   // the store refused what it recorded
 	news    *event // for the watchers
 }
 
