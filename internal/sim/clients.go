@@ -156,6 +156,26 @@ func (h *hand) thief() {
 			w.reached("a thief is answered")
 		}
 	}
+	h.sameID()
+}
+
+// sameID sends another message under the id of another principal's, which is an id of its own (S2).
+func (h *hand) sameID() {
+	w, j := h.j.w, h.j
+	if strings.Contains(h.url, routeAnonymous) {
+		return
+	}
+	name := j.name + ".same"
+	a, err := j.request(http.MethodPost, strings.Replace(h.url, "m="+j.name, "m="+name, 1), name, map[string]string{
+		headerKey: `"` + h.id + `"`, headerAuthorization: secret + "thief",
+	})
+	switch {
+	case err != nil:
+	case a.state == "refused" || a.state == "gone":
+		w.wrong("S2", "%s is refused %d for the id of another principal", name, a.status)
+	case a.state == "done":
+		w.reached("the same id of two principals")
+	}
 }
 
 // handUntil is how long a message by hand may be sent.

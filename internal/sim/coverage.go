@@ -23,7 +23,7 @@ func required() []string {
 		"unknown, and done", "unknown, and not done", "refused for want of room",
 		"stopped in order", "fenced", "a node cannot be made",
 		"a late copy arrives", "a late copy arrives: an acknowledgement",
-		"a plain client is answered again", "a thief is answered", "at the floor: none", "a plain peer replays", "a call is given up", "an SDK tries again",
+		"a plain client is answered again", "a thief is answered", "the same id of two principals", "at the floor: none", "a plain peer replays", "a call is given up", "an SDK tries again",
 		"by hand: post done", "by hand: post gone", "by hand: show done", "by hand: ack gone",
 		"money: paid", "money: unknown",
 		"dies in a function", "dies in a handler", "dies in a branch", "dies between a step's effect and its record",

@@ -108,7 +108,7 @@ func (w *World) i5Acknowledged(q *Process, v *voyage) {
 		}
 	}
 	for _, path := range list {
-		e := q.memory.inbound[q.memory.located[path]]
+		e := q.memory.known[q.memory.located[path]]
 		if e != nil && e.ended && !e.acked && !e.swept {
 			w.violate("I5", "%s confirms the acknowledgement of %s, which is not durable", q.name, e.name)
 		}
@@ -121,6 +121,8 @@ func (e *exec) i6(o *recorded, s stage, n *record.Entry) {
 	switch {
 	case o == nil && s&begun == 0:
 		w.violate("I6", "%s: %s records a result at %q %d, where nothing has begun", e.p.name, e.name, n.Scope, n.Seq)
+	case o == nil && n.Seq != e.scopes[n.Scope]:
+		w.violate("I6", "%s: %s records operation %d of %q, where %d is next", e.p.name, e.name, n.Seq, n.Scope, e.scopes[n.Scope])
 	case o != nil && o.stage&s != 0:
 		w.violate("I6", "%s: %s records %q at %q %d, where there is %q", e.p.name, e.name, n.Name, n.Scope, n.Seq, o.name)
 	}
@@ -168,8 +170,8 @@ var reasons = []struct {
 	name, text string
 	fault      Fault
 }{
+	{"damaged", " is damaged", Rot},
 	{"unread", "could not be read", Unread},
-	{"damaged", "damaged", Rot},
 	{"crashed", "crashed ", Panic},
 	{"at most once", "to have it at most once", none},
 	{"differs", "the replay differs", Diverge},
@@ -183,9 +185,9 @@ func (e *exec) forgotten() {
 	e.notNow = true
 	w.hit("not now, and forgotten")
 	w.event("%s: %q is forgotten: not now", e.p.name, e.name)
-	for name, o := range e.ops {
+	for _, o := range e.places {
 		if o.trace {
-			w.violate("S7", "%s forgets %s, which has begun %q", e.p.name, e.name, name)
+			w.violate("S7", "%s forgets %s, which has begun %q", e.p.name, e.name, o.name)
 		}
 	}
 	if e.ended {

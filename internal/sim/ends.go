@@ -103,8 +103,9 @@ func (w *World) i10Told(l *Life, name string, m chttp.Info) {
 	}
 }
 
-// floorRises checks that the floor never falls, and rises by no more than twice the time that passes (S8, decision 0002). Called with mu held.
-func (p *Process) floorRises(floor int64) {
+// floorRises checks that the floor never falls, rises by no more than twice the time that passes (decision 0002), and to no more than the
+// linger behind (S8). Called with mu held.
+func (p *Process) floorRises(b *store.Batch, floor int64) {
 	m := &p.memory
 	if floor < m.floor {
 		p.w.violate("S8", "%s: the floor falls from %d to %d", p.name, m.floor, floor)
@@ -114,6 +115,9 @@ func (p *Process) floorRises(floor int64) {
 	}
 	if floor > m.floor {
 		p.w.hit("the floor rises")
+		if floor > b.Now-linger.Milliseconds()+1000 && !p.w.has(Jump) && !p.w.has(Far) {
+			p.w.violate("S8", "%s: the floor has risen to %d at %d, which is less than the linger behind", p.name, floor, b.Now)
+		}
 	}
 	m.floor = floor
 }
@@ -132,5 +136,13 @@ func (w *World) s8Lag() {
 		if lag := p.behind(); lag > most {
 			w.violate("S8", "%s: the floor is %v behind, and was %v behind %v ago", p.name, lag, p.lag, time.Since(p.lagAt))
 		}
+	}
+}
+
+// s8Inserts checks that a message which is inserted was sent after the floor, as that is in the same commit. Called with mu held.
+func (p *Process) s8Inserts(c *store.Change, floor int64) {
+	e := p.memory.execs[c.Key]
+	if c.Version == 1 && c.Certified && e != nil && max(c.At, e.head.At) <= floor {
+		p.w.violate("S8", "%s accepts %s, which was sent at %d, below its floor %d", p.name, e.name, max(c.At, e.head.At)/1000, floor/1000)
 	}
 }

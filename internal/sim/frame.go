@@ -283,6 +283,8 @@ func (l *Life) handle(rw http.ResponseWriter, r *http.Request) {
 	err := f.do(r.Context(), p.ops)
 	rw.Header().Set(headerContentType, "application/json")
 	rw.Header().Set("X-Sum", fmt.Sprint(f.sum))
+	rw.Header().Set("Etag", fmt.Sprintf(`"%x"`, f.sum))
+	rw.Header()["X-Many"] = []string{name, "", fmt.Sprint(depth)}
 	var a *answer
 	switch {
 	case errors.As(err, &a):

@@ -20,14 +20,19 @@ type state struct {
 
 // oneExecution says what clients by hand may be told of one id, wherever its server dies and whatever is lost or doubled: it has one
 // execution, of one request, with one answer; another request under it is refused; it is gone after an acknowledgement, and not before. What
-// says nothing, such as 202, 503 and no answer at all, says nothing.
-var oneExecution = porcupine.NondeterministicModel{
-	Init: func() []any { return []any{state{}} },
-	Step: func(s, in, _ any) []any { return step(s.(state), in.(sim.Exchange)) },
-	DescribeOperation: func(in, _ any) string {
-		x := in.(sim.Exchange)
-		return fmt.Sprintf("%s %q: %s %q", x.Kind, x.Body, x.State, x.Answer)
-	},
+// says nothing, such as 202, 503 and no answer at all, says nothing. Where handlers say "not now", an execution without an answer may
+// be forgotten at any time (S7).
+func oneExecution(forgets bool) porcupine.Model {
+	return (&porcupine.NondeterministicModel{
+		Init: func() []any { return []any{state{}} },
+		Step: func(s, in, _ any) []any {
+			next := step(s.(state), in.(sim.Exchange))
+			if forgets && s.(state).answer == "" && s != any(state{}) {
+				next = append(next, step(state{}, in.(sim.Exchange))...)
+			}
+			return next
+		},
+	}).ToModel()
 }
 
 // step returns what may hold after x, if s held before.
@@ -72,7 +77,7 @@ const patience = 5 * time.Second
 
 // unordered returns a violation for each id of which the clients were told what no order explains.
 func unordered(r *sim.Result) (bad []sim.Violation) {
-	model := oneExecution.ToModel()
+	model := oneExecution(r.Config.Faults.Has(sim.NotNow))
 	for _, id := range slices.Sorted(maps.Keys(r.Histories)) {
 		var list []porcupine.Operation
 		last := int64(1)

@@ -16,9 +16,8 @@ type memory struct {
 	execs   map[store.Key]*exec // the latest of a key
 	named   map[string]*exec    // the latest of a name
 	all     []*exec
-	known   map[store.Key]*exec // the latest of a key, also when it is forgotten
-	inbound map[string]*exec    // the latest of an id that came over the network, also when it is forgotten
-	located map[string]string   // ids, by their message URLs
+	known   map[store.Key]*exec  // the latest of a key, also when it is forgotten
+	located map[string]store.Key // what came over the network, by its message URL
 	floor   int64
 	first   int64     // the floor when it was first joined
 	joined  bool      // it was
@@ -52,10 +51,12 @@ type exec struct {
 	crashes    int
 	canceled   bool // asked to end
 	everParked bool
-	reports    int // times that Options.Failed was told of it
+	said       string // how the outcome was answered first
+	reports    int    // times that Options.Failed was told of it
 
 	ops    map[string]*recorded // by name: programs give a name once
 	places map[place]*recorded
+	scopes map[string]int    // how many operations there are in each
 	told   map[string]string // by path in the program: what a run was told that something has followed from
 }
 
@@ -91,8 +92,8 @@ const (
 
 func newMemory() memory {
 	return memory{
-		execs: map[store.Key]*exec{}, named: map[string]*exec{}, known: map[store.Key]*exec{}, inbound: map[string]*exec{},
-		located: map[string]string{},
+		execs: map[store.Key]*exec{}, named: map[string]*exec{}, known: map[store.Key]*exec{},
+		located: map[string]store.Key{},
 	}
 }
 
@@ -151,7 +152,8 @@ func (m *memory) committed(l *Life, b *store.Batch, r *store.Report) {
 	for i := range b.Changes {
 		c := &b.Changes[i]
 		if r.Results[i].Status == store.Done {
-			m.changed(p, b, c)
+			m.changed(p, c)
+			p.s8Inserts(c, r.Floor)
 		} else {
 			p.w.hit(statusNames[r.Results[i].Status])
 		}
@@ -162,16 +164,16 @@ func (m *memory) committed(l *Life, b *store.Batch, r *store.Report) {
 			p.w.event("%s: %q is acknowledged", p.name, e.name)
 		}
 	}
-	p.floorRises(r.Floor)
+	p.floorRises(b, r.Floor)
 	if r.Swept > 0 {
-		m.sweep(p, b)
+		m.sweep(p)
 	}
 }
 
 var statusNames = map[store.Status]string{store.Conflict: "conflict", store.Stale: "stale at the insert"}
 
 // changed takes note of one change; called with mu held.
-func (m *memory) changed(p *Process, b *store.Batch, c *store.Change) {
+func (m *memory) changed(p *Process, c *store.Change) {
 	e := m.execs[c.Key]
 	switch {
 	case c.Forget:
@@ -205,7 +207,7 @@ func (m *memory) changed(p *Process, b *store.Batch, c *store.Change) {
 func (m *memory) insert(p *Process, c *store.Change) *exec {
 	e := &exec{
 		p: p, key: c.Key, run: c.Run, function: c.Function, certified: c.Certified, print: c.Print, created: time.Now(),
-		ops: map[string]*recorded{}, places: map[place]*recorded{}, told: map[string]string{}, state: c.State,
+		ops: map[string]*recorded{}, places: map[place]*recorded{}, scopes: map[string]int{}, told: map[string]string{}, state: c.State,
 	}
 	if bytes.Contains(c.Head, []byte(secret)) {
 		p.w.violate("S12", "%s stores a credential with %q", p.name, c.Key)
@@ -219,9 +221,6 @@ func (m *memory) insert(p *Process, c *store.Change) *exec {
 	e.i2Accepted(m.named[e.name])
 	m.execs[c.Key], m.named[e.name] = e, e
 	m.all, m.known[c.Key] = append(m.all, e), e
-	if c.Key.Scope != "" {
-		m.inbound[c.Key.ID] = e
-	}
 	p.w.event("%s: %s %q is durable", p.name, c.Function, e.name)
 	return e
 }
@@ -281,6 +280,7 @@ func (e *exec) entry(n *record.Entry) {
 		e.p.w.tick++
 		o = &recorded{name: n.Name, tick: e.p.w.tick}
 		e.places[at], e.ops[n.Name] = o, o
+		e.scopes[n.Scope]++
 	}
 	o.stage |= stage
 	e.promises(o, n)
@@ -302,7 +302,7 @@ func (e *exec) has(name string, s stage) bool {
 }
 
 // sweep finds out what a sweep has deleted; called with mu held.
-func (m *memory) sweep(p *Process, b *store.Batch) {
+func (m *memory) sweep(p *Process) {
 	for key, e := range m.execs {
 		if !e.ended {
 			continue
@@ -311,7 +311,7 @@ func (m *memory) sweep(p *Process, b *store.Batch) {
 			e.swept, e.floorAt = true, m.floor
 			p.w.hit("forgotten")
 			p.w.event("%s: %q is forgotten", p.name, e.name)
-			e.s8(b)
+			e.s8()
 			delete(m.execs, key)
 		}
 	}

@@ -74,10 +74,10 @@ func (w *World) exchange(from string, l *Life, req *http.Request) (*http.Respons
 	if err := v.depart(); err != nil {
 		return nil, err
 	}
-	if l != nil {
-		defer v.arrived()
-	}
 	r, err := v.travel()
+	if l != nil {
+		v.arrived(r)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -182,9 +182,38 @@ func (e *exec) i3Ends(c *store.Change) {
 	if c.State == store.Canceled && !w.asked[e.name] {
 		w.violate("I7", "%s: %s ends canceled, which nobody asked for", e.p.name, e.name)
 	}
+	e.i7Ends()
 	e.moneyMoves()
 	e.i10Ends(c)
 }
+
+// i7Ends: a run that ends before what was recorded has no outcome; nor has a handler's that said "not now" and did nothing (S7). It watches
+// what is stored. Called with mu held.
+func (e *exec) i7Ends() {
+	w := e.p.w
+	text := ""
+	if e.first.Err != nil {
+		text = e.first.Err.Text
+	}
+	if e.answer != nil {
+		text = string(e.answer.Body)
+	}
+	if w.early[e.name] && strings.Contains(text, errEarly.Error()) {
+		w.violate("I7", "%s: the run of %s that ended before what was recorded has an outcome: %s", e.p.name, e.name, text)
+	}
+	if e.key.Scope == "" || e.answer == nil || !slices.Contains(notNows, e.answer.Status) {
+		return
+	}
+	for _, o := range e.places {
+		if o.trace {
+			return
+		}
+	}
+	w.violate("S7", "%s: %s said not now, had done nothing, and that is its outcome", e.p.name, e.name)
+}
+
+// notNows are the answers of a handler that mean "not now" (S7).
+var notNows = []int{http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
 
 // kindOfFunction tells messages, handlers and functions apart.
 func kindOfFunction(function string) string {
@@ -201,7 +230,7 @@ func kindOfFunction(function string) string {
 
 // i3Answers: the same id gets the same answer, byte for byte, which is durable (I5), and only for the request that it was accepted with (I4).
 // It watches what is answered. Called with mu held.
-func (w *World) i3Answers(q *Process, l *letter, e *exec, v *voyage, r *reply) {
+func (w *World) i3Answers(q *Process, e *exec, v *voyage, r *reply) {
 	h := r.header.Clone()
 	for _, k := range []string{headerCertified, headerReplayed, "Date"} {
 		h.Del(k)
@@ -211,10 +240,10 @@ func (w *World) i3Answers(q *Process, l *letter, e *exec, v *voyage, r *reply) {
 		return
 	}
 	answer := fmt.Sprint(r.status, h, string(r.body))
-	if l.last != "" && l.last != answer && h.Get("Preference-Applied") == "" {
-		w.violate("I3", "the answer to %s was\n%s and is\n%s", v.name, l.last, answer)
+	if e.said != "" && e.said != answer && h.Get("Preference-Applied") == "" {
+		w.violate("I3", "the answer to %s was\n%s and is\n%s", v.name, e.said, answer)
 	}
-	l.last = answer
+	e.said = answer
 	if r.status != e.answer.Status || !bytes.Equal(r.body, e.answer.Body) {
 		w.violate("I3", "%s answers %s with %d %q, and its outcome is %d %q", q.name, v.name, r.status, r.body, e.answer.Status, e.answer.Body)
 	}
@@ -263,7 +292,7 @@ func (w *World) i4Refuses(q *Process, e *exec, v *voyage, r *reply) {
 
 // s8: a certified record is deleted when the floor has passed every time at which its client can have sent it. It watches the sweeps, and
 // what was seen on the wire. Called with mu held.
-func (e *exec) s8(b *store.Batch) {
+func (e *exec) s8() {
 	w := e.p.w
 	if e.key.Scope == "" {
 		return

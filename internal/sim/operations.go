@@ -59,6 +59,7 @@ func doers() map[string]doer {
 		"panic for ever":                 (*frame).panicsForEver,
 		"not now":                        (*frame).notNow,
 		"diverge":                        (*frame).diverge,
+		"end early":                      (*frame).endEarly,
 	}
 }
 
@@ -68,6 +69,9 @@ func (f *frame) persist(ctx context.Context, o *op) error {
 	f.see(o.path, fmt.Sprint(chttp.Persist(ctx, name, f.l.p.w.number)), name)
 	return nil
 }
+
+// errEarly is the outcome of a run that ends before what an earlier one recorded.
+var errEarly = errors.New("sim: it ends early")
 
 func (f *frame) now(ctx context.Context, o *op) error {
 	f.see(o.path, chttp.Now(ctx).UTC().String(), "")
@@ -238,7 +242,7 @@ func (f *frame) notNow(_ context.Context, o *op) error {
 	if f.l.p.w.count("not now "+f.message(o)) > 1+o.n%3 {
 		return nil
 	}
-	a := &answer{status: []int{429, 502, 503, 504}[o.n%4]}
+	a := &answer{status: notNows[o.n%len(notNows)]}
 	if o.n%2 == 0 {
 		a.retry = "3"
 	}
@@ -262,4 +266,21 @@ func (f *frame) diverge(ctx context.Context, o *op) error {
 	w.mu.Unlock()
 	f.see(o.path, fmt.Sprint(v), name(which))
 	return nil
+}
+
+// endEarly ends a later run before what the first one recorded: that is a difference too (I7).
+func (f *frame) endEarly(ctx context.Context, o *op) error {
+	w, name := f.l.p.w, "p~"+f.path(o)
+	if w.count("end early "+f.message(o)) == 1 {
+		f.see(o.path, fmt.Sprint(chttp.Persist(ctx, name, w.number)), name)
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hit("fault: " + Diverge.String())
+	w.diverges[f.name] = true
+	if e := f.l.p.memory.named[f.name]; e != nil && !e.notNow && f.l.current() && e.has(name, done) {
+		w.early[f.name] = true
+	}
+	return fmt.Errorf("%w at %s", errEarly, f.path(o))
 }

@@ -127,6 +127,7 @@ var choices = []choice{
 	{"panic for ever", 1, Panic, 0, anywhere},
 	{"not now", 4, NotNow, 0, inHandler},
 	{"diverge", 1, Diverge, 0, anywhere},
+	{"end early", 1, Diverge, 0, anywhere},
 }
 
 // author writes programs.

@@ -118,7 +118,7 @@ func TestWorlds(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("%d worlds in %v", s.played, time.Since(s.begin).Round(time.Second))
+	t.Logf("%d worlds in %v; reached last was %s", s.played, time.Since(s.begin).Round(time.Second), s.last)
 	if list := sim.Missing(s.counts); len(list) > 0 && !t.Failed() {
 		t.Errorf("never reached in %d worlds:\n  %s", s.played, strings.Join(list, "\n  "))
 	}
@@ -133,6 +133,7 @@ type score struct {
 	played int
 	over   bool
 	counts map[string]int
+	last   string // what was reached last
 }
 
 // seeds yields seeds as long as worlds are to be played.
@@ -155,6 +156,11 @@ func (s *score) add(r *sim.Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.played++
+	for _, what := range sim.Missing(s.counts) {
+		if r.Counts[what] > 0 {
+			s.last = fmt.Sprintf("%q in world %d", what, s.played)
+		}
+	}
 	for what, n := range r.Counts {
 		s.counts[what] += n
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/certifiedhttp/chttp/store"
 )
@@ -33,12 +34,14 @@ type letter struct {
 	name  string // of the message
 	form  string // all that must be the same in every attempt
 	by    *Process
-	sent  int    // attempts that left
-	under *Life  // that has an attempt under way
-	at    int64  // the largest of any attempt, seconds
-	until int64  // seconds
-	last  string // the outcome, as it was answered first
-	acked bool   // an acknowledgement has left
+	sent  int       // attempts that left
+	under *Life     // that has an attempt under way
+	at    int64     // the largest of any attempt, seconds
+	until int64     // seconds
+	acked bool      // an acknowledgement has left
+	ended *Life     // has got an answer that is final
+	again time.Time // no attempt before, says Retry-After, to the life in waits
+	waits *Life
 }
 
 var (
@@ -122,6 +125,12 @@ func (l *letter) leaves(v *voyage, form, field string) {
 	if !w.has(Jump) && !w.has(Far) && p.clock.now().Unix() > until+1 {
 		w.violate("C2", "%s sends %s after until", p.name, v.name)
 	}
+	if l.ended == v.life && p.memory.known[store.Key{ID: l.id}] != nil {
+		w.violate("C2", "%s sends %s again, which has got a final answer", p.name, v.name)
+	}
+	if l.waits == v.life && time.Now().Before(l.again) && p.memory.known[store.Key{ID: l.id}] != nil && !w.has(Jump) && !w.has(Far) {
+		w.violate("C2", "%s sends %s again, %v before it was told to", p.name, v.name, time.Until(l.again))
+	}
 	if l.under == v.life {
 		w.violate("C2", "%s has two attempts of %s under way", p.name, v.name)
 	}
@@ -130,13 +139,34 @@ func (l *letter) leaves(v *voyage, form, field string) {
 	l.sent++
 }
 
-// arrived ends an attempt.
-func (v *voyage) arrived() {
+// arrived ends an attempt with an answer, or with none.
+func (v *voyage) arrived(r *reply) {
 	v.w.mu.Lock()
 	defer v.w.mu.Unlock()
-	if l := v.w.letters[keyOf(v.req.Header)]; l != nil && l.under == v.life {
-		l.under = nil
+	l := v.w.letters[keyOf(v.req.Header)]
+	if l == nil || l.under != v.life {
+		return
 	}
+	l.under = nil
+	if r == nil || v.fate.garbled > 0 || v.req.Context().Err() != nil {
+		return
+	}
+	switch certifiedMember(r.header.Get(headerCertified), "state") {
+	case "done", "refused", "gone":
+		l.ended = v.life
+	}
+	if after, err := strconv.Atoi(r.header.Get(headerRetryAfter)); err == nil {
+		l.waits, l.again = v.life, time.Now().Add(time.Duration(after)*time.Second)
+	}
+}
+
+// keyAt is the key under which a node keeps the message of a request (S2).
+func keyAt(req *http.Request, id string) store.Key {
+	route, who := strings.TrimPrefix(req.URL.Path, "/"), ""
+	if route != routeAnonymous {
+		who = strings.TrimPrefix(req.Header.Get(headerAuthorization), secret)
+	}
+	return store.Key{Scope: route + "/" + who, ID: id}
 }
 
 // acksLeave looks at the acknowledgements in a request; called with mu held.
@@ -175,7 +205,7 @@ func bulkAcks(body []byte) []bulkAck {
 // idAt returns the id whose message URL a path is; called with mu held.
 func (w *World) idAt(host, path string) string {
 	if p := w.process(host); p != nil {
-		return p.memory.located[path]
+		return p.memory.located[path].ID
 	}
 	return ""
 }
@@ -229,17 +259,17 @@ func (w *World) answers(q *Process, v *voyage, r *reply) {
 	w.hit(fmt.Sprintf("answer: %s %d", state, r.status))
 	w.event("%s answers %s: %s %d", q.name, v.name, state, r.status)
 	if path := certifiedMember(field, "message"); path != "" {
-		q.memory.located[path] = id
+		q.memory.located[path] = keyAt(v.req, id)
 	}
 	l := w.letters[id]
 	if l == nil {
 		w.violate("I4", "%s answers %s with id %s, which nobody has sent", q.name, v.name, id)
 		return
 	}
-	e := q.memory.inbound[id]
+	e := q.memory.known[keyAt(v.req, id)]
 	switch state {
 	case "done":
-		w.i3Answers(q, l, e, v, r)
+		w.i3Answers(q, e, v, r)
 	case "running":
 		if r.status == http.StatusAccepted && e == nil {
 			w.violate("I5", "%s says that %s is running, which is not durable", q.name, v.name)

@@ -54,6 +54,7 @@ type World struct {
 	twins          map[string]bool      // executions that may be parked for an id that another has
 	moments        map[string]time.Time // when something happened first, by name
 	diverges       map[string]bool      // executions whose programs may differ from run to run
+	early          map[string]bool      // those that ended before what was recorded
 	outsideAnswers map[string]string    // what peers without a node have answered, by the message's name
 	dealings       map[string]*dealing  // money, by chain
 	promises       map[string]bool      // calls whose messages were certainly not done, by the messages' names
@@ -95,7 +96,8 @@ func NewWorld(c Config) *World {
 		outside: map[string]outsider{}, letters: map[string]*letter{}, ids: map[string]string{}, sights: map[string]*sight{},
 		tallies: map[string]int{}, effects: map[string]int{}, dealings: map[string]*dealing{}, promises: map[string]bool{},
 		histories: map[string][]Exchange{}, counts: map[string]int{},
-		moments: map[string]time.Time{}, diverges: map[string]bool{}, asked: map[string]bool{}, twins: map[string]bool{}, jobs: map[string]bool{}, outsideAnswers: map[string]string{}, doers: doers(),
+		moments: map[string]time.Time{}, diverges: map[string]bool{}, early: map[string]bool{}, asked: map[string]bool{}, twins: map[string]bool{},
+		jobs: map[string]bool{}, outsideAnswers: map[string]string{}, doers: doers(),
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	return w
